@@ -1,0 +1,25 @@
+"""Shows what PyTorch vision networks have learned, by feature visualisation and attribution."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "models",
+    "VisionModel": "models",
+    "visualise": "visualise",
+    "Schedule": "visualise",
+    "score": "scoring",
+    "load_index": "runner.index",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import names on first use (PEP 562), so that reading an index needs no torch."""
+    if name in _HOME:
+        return getattr(import_module(f"interpret_runs.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'interpret_runs' has no attribute {name!r}")
+
+
+__all__ = ["VisionModel", "Schedule", "load", "load_index", "score", "visualise"]

@@ -1,0 +1,159 @@
+"""Tensors and pictures: conversion, preprocessing, text in PNG files, and the sets attributions take images from.
+
+An image is a float tensor (3, H, W), RGB in [0, 1]; a photograph is a Pillow image in mode RGB.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+from torch import Tensor
+from torch.nn import functional
+
+from interpret_runs import photographs, shapes
+from interpret_runs.models import Preprocessing
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An image (3, H, W) as 8-bit RGB, rounded to the nearest level; what lies outside [0, 1] is clipped.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image has shape (3, H, W), not {tuple(image.shape)}")
+    if not image.isfinite().all():
+        raise ValueError("the image holds values that are not finite")
+    levels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def to_tensor(photo: Image.Image) -> Tensor:
+    """A photograph as a float32 image (3, H, W); ``to_pil(to_tensor(photo))`` is the photograph."""
+    rgb = photo.convert("RGB")
+    levels = torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8).view(rgb.height, rgb.width, 3)
+    return levels.permute(2, 0, 1).contiguous().float() / 255
+
+
+def preprocess(photo: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """The image (3, *preprocessing.size) that a network sees of a photograph, not normalised.
+
+    Normalised, it equals torchvision's ``ImageClassification`` preset with bilinear interpolation. Where the
+    crop would be larger than the resized photograph, the photograph is enlarged to cover it, not padded.
+    """
+    height, width = preprocessing.size
+    tall, wide = _resized(photo, preprocessing.resize)
+    if tall < height or wide < width:
+        scale = max(height / photo.height, width / photo.width)
+        tall, wide = max(height, round(photo.height * scale)), max(width, round(photo.width * scale))
+    resized = photo.convert("RGB").resize((wide, tall), Image.Resampling.BILINEAR)
+    top, left = round((tall - height) / 2), round((wide - width) / 2)
+    return to_tensor(resized.crop((left, top, left + width, top + height)))
+
+
+def _resized(photo: Image.Image, short: int) -> tuple[int, int]:
+    """(height, width) with a short side of `short`; the long side rounded down, as torchvision does."""
+    if photo.height <= photo.width:
+        return short, int(short * photo.width / photo.height)
+    return int(short * photo.height / photo.width), short
+
+
+def png_bytes(image: Image.Image, text: Mapping[str, str]) -> bytes:
+    """A PNG file with `text` in it as iTXt chunks, any Unicode; `png_text` reads it back.
+
+    Raises:
+        ValueError: a key that PNG does not take (1 to 79 Latin-1 characters).
+    """
+    chunks = PngInfo()
+    for key, value in text.items():
+        if not 1 <= len(key) <= 79 or any(ord(letter) > 255 for letter in key):
+            raise ValueError(f"PNG text takes keys of 1 to 79 Latin-1 characters, not {key!r}")
+        chunks.add_itxt(key, value)
+    buffer = BytesIO()
+    image.save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def png_text(path: str | Path) -> dict[str, str]:
+    """The text chunks of a PNG file.
+
+    Raises:
+        ValueError: not a PNG file. Also what `photographs.read` raises.
+    """
+    with photographs.opened(path) as image:
+        if not isinstance(image, PngImageFile):
+            raise ValueError(f"text is read from PNG files, not {image.format}")
+        return {key: str(value) for key, value in image.text.items()}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to explain, and what is known of it.
+
+    Attributes:
+        pixels: (3, H, W) float32, RGB in [0, 1], at the network's size.
+        name: short, for labels and the index.
+        label: the true class as an index, where known.
+        mask: (H, W) bool, true on the object, where known.
+    """
+
+    pixels: Tensor
+    name: str
+    label: int | None = None
+    mask: Tensor | None = None
+
+
+class ImageSet(ABC):
+    """Says which image to explain; called with a network's preprocessing it returns the image.
+
+    Raises, when called: OSError, LookupError or ValueError for what is missing or unreadable.
+    """
+
+    @abstractmethod
+    def __call__(self, preprocessing: Preprocessing) -> Picture: ...
+
+
+@dataclass(frozen=True)
+class File(ImageSet):
+    """One image file."""
+
+    path: str
+
+    def __call__(self, preprocessing: Preprocessing) -> Picture:
+        return Picture(preprocess(photographs.read(self.path), preprocessing), Path(self.path).name)
+
+
+@dataclass(frozen=True)
+class Folder(ImageSet):
+    """Image `item` of a folder: its place in the sorted folder, from 0, or its file name."""
+
+    path: str
+    item: int | str = 0
+
+    def __call__(self, preprocessing: Preprocessing) -> Picture:
+        path = photographs.find(self.path, self.item)
+        return Picture(preprocess(photographs.read(path), preprocessing), path.name)
+
+
+@dataclass(frozen=True)
+class Shapes(ImageSet):
+    """Image `item` of the embedded data set, with its label and mask; resized, uncropped, to the network's size."""
+
+    item: int = 0
+    split: str = "test"
+
+    def __call__(self, preprocessing: Preprocessing) -> Picture:
+        drawn = shapes.draw(self.item, self.split)
+        pixels, mask = drawn.image, drawn.mask
+        size = list(preprocessing.size)
+        if size != list(mask.shape):
+            pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+            mask = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].bool()
+        return Picture(pixels, f"shapes {self.split} {self.item}", drawn.label, mask)

@@ -1,0 +1,94 @@
+"""How much memory an optimisation will take, from one traced forward pass that computes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from interpret_runs.activations import capture
+from interpret_runs.scoring import frozen
+from interpret_runs.summary import PIXELS
+
+# Parameters of an image, their gradient, two states of Adam, and the image on its way through colour, sigmoid and
+# warp, forward and backward: copies of 3 * H * W numbers, counted once and rounded up.
+COPIES_OF_AN_IMAGE = 16
+# Room for what the estimate does not see: the allocator's slack and the backward pass's working space.
+MARGIN = 1.25
+
+
+def bytes_per_image(model: nn.Module, layers: Collection[str], size: tuple[int, int]) -> int:
+    """Bytes that one more image of `size` (height, width) adds to a batch that is optimised up to `layers`."""
+    read = set(layers) - {PIXELS}
+    saved = _saved_bytes(model, read, 2, size) - _saved_bytes(model, read, 1, size) if read else 0
+    return int(MARGIN * (saved + COPIES_OF_AN_IMAGE * 3 * size[0] * size[1] * 4))
+
+
+def _saved_bytes(model: nn.Module, layers: Collection[str], images: int, size: tuple[int, int]) -> int:
+    """Bytes that a forward pass keeps for its backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    alive: list[Any] = []
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        frozen(model),
+        capture(model, layers) as forward,
+        saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        pixels = torch.empty(images, 3, *size, device=device, requires_grad=True)
+        alive.append(forward(pixels))
+    return sum(kept.values())
+
+
+def available(device: torch.device) -> int:
+    """Free bytes on `device`; on the CPU what the machine or its control group leaves."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return max(0, min(limits))
+
+
+def check(model: nn.Module, layers: Collection[str], size: tuple[int, int], images: int, device: torch.device) -> int:
+    """How many images of `size` fit at once, where a run needs `images` of them together.
+
+    Raises:
+        ValueError: not even one run fits; the text names the largest size that does.
+    """
+    free = available(device)
+    each = bytes_per_image(model, layers, size)
+    if each * images <= free:
+        return free // each
+    height, width = size
+    shrink = min(1.0, sqrt(free / (each * images)))
+    largest = (0, 0)
+    for _ in range(16):
+        largest = (int(height * shrink) // 8 * 8, int(width * shrink) // 8 * 8)
+        if min(largest) < 8 or bytes_per_image(model, layers, largest) * images <= free:
+            break
+        shrink *= 0.95
+    fits = f"the largest size that fits is {largest[0]}x{largest[1]}" if min(largest) >= 8 else "no size fits"
+    raise ValueError(
+        f"{images} image(s) of {height}x{width} need about {each * images / 2**30:.1f} GiB, "
+        f"and {device} has {free / 2**30:.1f} GiB free; {fits}"
+    )

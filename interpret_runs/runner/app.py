@@ -1,0 +1,68 @@
+"""Entry point of ``run.py`` and of the console script. Imports no torch."""
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from interpret_runs.runner import hydra_plugins  # noqa: F401  # registers the sweeper and the launcher
+
+CONF = "pkg://interpret_runs.conf"
+
+
+def run(config: DictConfig) -> float | None:
+    """Hydra's task function: one run, a batch of a plan, or a table of layers. Returns the score of one run."""
+    from interpret_runs.runner.sweep import run_alone, run_batch
+
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    if plain["batch"]["plan"]:
+        run_batch(plain["batch"]["plan"], plain["batch"]["ids"], plain["compute"]["device"])
+        return None
+    if plain["task"]["_target_"].endswith("layers.show"):
+        from interpret_runs.runner.layers import show
+        from interpret_runs.runner.summaries import summarise
+
+        show(summarise(plain["model"]))
+        return None
+    choices = {group: str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
+    return run_alone(plain, choices)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 1.
+
+    HYDRA_FULL_ERROR=1 in the environment brings the stack trace.
+    """
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra prints and exits by itself unless told to raise; the line is ours to write.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _show_own_warnings()
+    try:
+        hydra.main(version_base="1.3", config_path=CONF, config_name="config")(run)()
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is done is kept, and the same command does the rest", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if full:
+            raise
+        from interpret_runs.runner.errors import one_line
+
+        if line := one_line(error, sys.argv[1:]):
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _show_own_warnings() -> None:
+    """Warnings of this project as one line each, once; none of others."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("once", module="interpret_runs")
+        warnings.showwarning = show

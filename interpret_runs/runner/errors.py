@@ -1,0 +1,80 @@
+"""Errors as one line: the value, the nearest valid ones, the next step."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from interpret_runs.runner.sweep import RunsFailedError
+from interpret_runs.summary import nearest
+
+EXPECTED = (ValueError, LookupError, TypeError, OSError)
+
+
+def one_line(error: Exception, arguments: Sequence[str]) -> str:
+    """What to tell the user of `error`; empty where it has been told."""
+    if isinstance(error, RunsFailedError):
+        return ""
+    text = str(error).strip()
+    if isinstance(error, MissingConfigException):
+        return _missing_option(text)
+    if unknown := re.search(r"Could not (?:override|delete from config\.?) '?([^'\s]+?)'?[.']", text):
+        return _unknown_key(unknown[1].removesuffix("."), arguments)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: {text.splitlines()[0]} (quote values with spaces or commas)"
+    if isinstance(error, (HydraException, CompactHydraException, OmegaConfBaseException)):
+        cause = str(error.__cause__ or "").strip().splitlines()[:1]
+        return " ".join(dict.fromkeys([text.splitlines()[0], *cause])) if text else type(error).__name__
+    if isinstance(error, EXPECTED) and text:
+        return text.splitlines()[0]
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _missing_option(text: str) -> str:
+    missing = re.search(r"Could not find '([^']+)'", text)
+    if not missing:
+        return text.splitlines()[0]
+    group, _, option = missing[1].rpartition("/")
+    options = [line.strip() for line in text.partition("Available options")[2].splitlines()[1:] if line.strip()]
+    options = options[: next((i for i, line in enumerate(options) if line.endswith(":")), len(options))]
+    if not options:
+        return f"no option {option!r} in group {group!r}"
+    return f"no option {option!r} in group {group!r}; closest: {nearest(option, options)} (all: {', '.join(options)})"
+
+
+def _unknown_key(key: str, arguments: Sequence[str]) -> str:
+    keys = sorted({*_keys(_composed(arguments)), *_groups()})
+    inside = [name for name in keys if name.startswith(key.rpartition(".")[0] + ".")] if "." in key else []
+    close = nearest(key, inside or keys)
+    return f"no key or group {key!r}; closest: {close} (--cfg job shows all)"
+
+
+def _composed(arguments: Sequence[str]) -> DictConfig:
+    """The config with those of the arguments that choose groups, as far as they compose."""
+    from hydra import compose, initialize_config_module
+
+    groups = _groups()
+    chosen = [line for line in arguments if line.partition("=")[0] in groups and "," not in line]
+    with initialize_config_module("interpret_runs.conf", version_base="1.3"):
+        try:
+            return compose("config", overrides=chosen)
+        except (HydraException, OmegaConfBaseException):
+            return compose("config")
+
+
+def _groups() -> list[str]:
+    from importlib.resources import files
+
+    found = (entry for entry in files("interpret_runs.conf").iterdir() if entry.is_dir())
+    return [entry.name for entry in found if not entry.name.startswith("_")]
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=False)
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _keys(value, f"{prefix}{key}.")

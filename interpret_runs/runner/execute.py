@@ -1,0 +1,159 @@
+"""One batch to artefacts and records: failures stay with their run, memory that runs out halves the batch."""
+
+from __future__ import annotations
+
+import gc
+import json
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from interpret_runs import __version__
+from interpret_runs.runner import provenance
+from interpret_runs.runner.claims import Claims
+from interpret_runs.runner.devices import choose, describe
+from interpret_runs.runner.runs import Run, task_name
+from interpret_runs.runner.store import Record, Store
+from interpret_runs.runner.tasks import Outcome, Progress, Task, Text, build, model_of
+
+USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
+
+
+def task_of(run: Run) -> Task:
+    made = build(run.config["task"])
+    if not isinstance(made, Task):
+        raise TypeError(f"task._target_ makes a {type(made).__name__}, not a Task")
+    return made
+
+
+def check(runs: Sequence[Run], device: str) -> None:
+    """Raise what is wrong with a batch, before anything of it is computed or written."""
+    task_of(runs[0]).check(runs, choose(device))
+
+
+def now() -> str:
+    """The time as records note it, UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def execute(
+    runs: Sequence[Run], store: Store, device: str, planned: str, progress: Progress | None = None
+) -> list[Record]:
+    """Execute those of `runs` that no other sweep holds, or has finished since `planned`; returns their records.
+
+    Artefacts are written first, then all records in one file. Interrupted, it leaves no record and no claim.
+    """
+    chosen = choose(device)
+    with Claims(store, [run.id for run in runs]) as held:
+        finished = store.finished_since(planned)
+        mine = [run for run in runs if run.id in held and run.id not in finished]
+        return _Batch(store, chosen, progress or (lambda _: None)).execute(mine) if mine else []
+
+
+class _Batch:
+    def __init__(self, store: Store, device: torch.device, progress: Progress) -> None:
+        self.store, self.device, self.progress = store, device, progress
+        self.done = 0.0
+
+    def execute(self, runs: Sequence[Run]) -> list[Record]:
+        records: list[Record] = []
+        pending = [list(runs)]
+        while pending:
+            part = pending.pop(0)
+            started = perf_counter()
+            try:
+                task = task_of(part[0])
+                most = task.check(part, self.device)
+                if most < len(part):
+                    pending[:0] = _halves(part)
+                    continue
+                outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
+            except (torch.OutOfMemoryError, MemoryError, *USER_ERRORS) as error:
+                if len(part) > 1:
+                    # Memory that ran out fits by halves; a wrong setting ends up alone with its run.
+                    _free()
+                    pending[:0] = _halves(part)
+                    continue
+                outcomes = [_failure(error)]
+            except Exception as error:  # a network may raise anything; it must not end the sweep
+                outcomes = [_failure(error) for _ in part]
+            self.done += len(part) / len(runs)
+            self.progress(self.done)
+            records += self._write(part, outcomes, (perf_counter() - started) / len(part))
+        return records
+
+    def _share(self, share: float) -> Progress:
+        done = self.done
+        return lambda fraction: self.progress(done + share * fraction)
+
+    def _text(self, run: Run) -> Text:
+        essentials = {"run_id": run.id, "config": run.config, "digests": run.digests, "versions": provenance.versions()}
+        return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
+
+    def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
+        ids = [run.id for run in runs]
+        records = []
+        for run, outcome in zip(runs, outcomes, strict=True):
+            artefacts = {
+                name: self.store.write_artefact(run.id, file, content)
+                for name, (file, content) in outcome.files.items()
+            }
+            records.append(self._record(run, outcome, artefacts, ids, seconds))
+        self.store.write_records(records)
+        return records
+
+    def _record(
+        self, run: Run, outcome: Outcome, artefacts: dict[str, dict[str, Any]], batch: list[str], seconds: float
+    ) -> Record:
+        return {
+            "run_id": run.id,
+            "status": "ok" if outcome.error is None else "failed",
+            "error": outcome.error.splitlines()[0][:400] if outcome.error else None,
+            "traceback": outcome.error,
+            "task": task_name(run.config),
+            "unit": outcome.unit or run.unit,
+            "score": outcome.score,
+            "metrics": outcome.metrics,
+            "history": outcome.history,
+            "steps": outcome.steps,
+            "seconds": round(seconds, 4),
+            "artefacts": artefacts,
+            "config": run.config,
+            "digests": run.digests,
+            "choices": run.choices,
+            "seed": run.config.get("seed"),
+            "batch": batch,
+            "device": describe(self.device),
+            "threads": torch.get_num_threads(),
+            "versions": provenance.versions(),
+            "git": provenance.git(),
+            "weights_digest": self._weights_digest(run),
+            "finished": now(),
+        }
+
+    def _weights_digest(self, run: Run) -> str | None:
+        try:
+            return model_of(run, self.device).digest
+        except Exception:  # the model is what failed; its record says why
+            return None
+
+
+def _failure(error: BaseException) -> Outcome:
+    line = f"{error}".strip().splitlines()[0] if f"{error}".strip() else type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    return Outcome(None, error=f"{line}\n{trace}")
+
+
+def _halves(runs: list[Run]) -> list[list[Run]]:
+    middle = (len(runs) + 1) // 2
+    return [runs[:middle], runs[middle:]]
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,111 @@
+"""The index: the newest record of every run as a table. A pure function of the records."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interpret_runs.runner.store import Record, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST = ("run_id", "status", "task", "unit", "score", "seconds", "image")
+PLAIN = ("error", "steps", "seed", "device", "threads", "weights_digest", "finished")
+
+
+def load_index(folder: str | Path) -> pd.DataFrame:
+    """The index of a store, one row a run: the newest record of each.
+
+    Columns: `run_id status task unit score seconds image ...`, Hydra's group choices (`model layer
+    objective ...`), metrics, and the closed config's leaves by their dotted names. Read from
+    ``index.parquet``, or made anew from the records where that is missing or older than they are.
+
+    Raises:
+        FileNotFoundError: no such store.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    store = Store(folder.parent, folder.name)
+    files = store.record_files()
+    if not files:
+        raise FileNotFoundError(f"no records in {folder}; a store is outputs/<name>, made by a run")
+    cached = store.index_file("parquet")
+    newest = max(file.stat().st_mtime_ns for file in [*files, files[0].parent])
+    if cached.is_file() and cached.stat().st_mtime_ns >= newest:
+        return pd.read_parquet(cached)
+    return build(store)
+
+
+def write_index(store: Store) -> pd.DataFrame:
+    """Build the index and keep it as ``index.parquet`` and ``index.csv``."""
+    table = build(store)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    store.write(store.index_file("csv"), table.to_csv(index=False).encode())
+    store.write(store.index_file("parquet"), buffer.getvalue())
+    return table
+
+
+def build(store: Store) -> pd.DataFrame:
+    """The index from the records alone, sorted by task and finish time."""
+    import pandas as pd
+
+    rows = [row(record) for record in store.newest().values()]
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table = table.sort_values(["finished", "batch_place"], kind="stable").drop(columns="batch_place")
+    columns = list(table.columns)
+    order = [*(c for c in FIRST if c in columns), *(c for c in columns if c not in FIRST)]
+    return _one_type_a_column(table[order].reset_index(drop=True))
+
+
+def row(record: Record) -> dict[str, Any]:
+    """One record as one row: plain values under dotted names."""
+    config = record["config"]
+    artefacts = {name: artefact["path"] for name, artefact in record["artefacts"].items()}
+    cells: dict[str, Any] = {
+        "run_id": record["run_id"],
+        "status": record["status"],
+        "task": record["task"],
+        "unit": record["unit"],
+        "score": record["score"],
+        "seconds": record["seconds"],
+        "image": artefacts.get("image") or artefacts.get("overlay"),
+    }
+    cells |= {name: choice for name, choice in record["choices"].items() if name != "task"}
+    cells |= record["metrics"]
+    leaves = dict(_leaves(config, ""))
+    cells["layer.path"] = leaves.get("objective.layer", leaves.get("attribution.layer"))
+    cells |= {name: value for name, value in leaves.items() if not name.endswith("_target_")}
+    cells |= {name: record.get(name) for name in PLAIN}
+    cells |= {f"artefact.{name}": path for name, path in artefacts.items()}
+    cells["batch_place"] = record["batch"].index(record["run_id"]) if record["run_id"] in record["batch"] else 0
+    return cells
+
+
+def _leaves(node: Any, prefix: str) -> list[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        found = []
+        for key, value in node.items():
+            found += _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    if isinstance(node, (list, tuple)):
+        same = len(node) > 1 and len(set(map(str, node))) == 1 and prefix.endswith("size")
+        return [(prefix, node[0] if same else str(list(node)))]
+    return [(prefix, node)]
+
+
+def _one_type_a_column(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns that mix types become text, as parquet wants one type a column."""
+    for name in table.columns:
+        kinds = {type(value) for value in table[name] if value is not None and value == value}
+        if len(kinds) > 1 and not kinds <= {int, float}:
+            table[name] = [None if value is None or value != value else str(value) for value in table[name]]
+        elif kinds == {int} and table[name].dtype != "int64":
+            table[name] = table[name].astype("Int64")
+    return table

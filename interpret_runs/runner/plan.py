@@ -1,0 +1,64 @@
+"""What a sweep will do: each run once, the finished ones left out, the rest in batches."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from interpret_runs.runner.runs import Run
+
+AUTO_BATCH = 16
+POLICIES = ("failed", "none", "all")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`runs` are distinct and in order; `batches` hold those of them that are to be executed."""
+
+    runs: tuple[Run, ...]
+    duplicates: int
+    done: tuple[str, ...]
+    failed_before: tuple[str, ...]
+    batches: tuple[tuple[Run, ...], ...] = field(default=())
+
+    @property
+    def todo(self) -> int:
+        return sum(map(len, self.batches))
+
+
+def plan(
+    runs: Iterable[Run],
+    status: Callable[[], Mapping[str, str]],
+    rerun: str = "failed",
+    batch_size: int | str = "auto",
+) -> Plan:
+    """Drop duplicates and what `status` (run id to "ok" or "failed") says is done; group the rest.
+
+    Args:
+        rerun: ``failed`` executes failed runs again, ``all`` every run, ``none`` only new ones.
+        batch_size: most runs of one batch, or ``auto``.
+
+    Raises:
+        ValueError: an unknown policy or batch size.
+    """
+    if rerun not in POLICIES:
+        raise ValueError(f"sweep.rerun is {rerun!r}; it is one of {', '.join(POLICIES)}")
+    size = AUTO_BATCH if batch_size == "auto" else batch_size
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"compute.batch_size is {batch_size!r}; it is auto or a whole number from 1 on")
+    every = list(runs)
+    distinct = {run.id: run for run in every}
+    known = status()
+    ok = tuple(name for name in distinct if known.get(name) == "ok")
+    failed = tuple(name for name in distinct if known.get(name) == "failed")
+    skipped = {"failed": {*ok}, "none": {*ok, *failed}, "all": set()}[rerun]
+    groups: dict[str, list[Run]] = {}
+    for run in distinct.values():
+        if run.id not in skipped:
+            groups.setdefault(run.batch_key(), []).append(run)
+    batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    return Plan(
+        tuple(distinct.values()),
+        len(every) - len(distinct),
+        tuple(name for name in ok if name in skipped),
+        tuple(name for name in failed if name in skipped),
+        tuple(map(tuple, batches)),
+    )

@@ -1,0 +1,63 @@
+"""One progress bar over all runs of a sweep, fed from wherever batches execute in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@dataclass
+class _Bar:
+    progress: Progress
+    task: object
+    before: float = 0.0
+
+
+_bars: list[_Bar] = []
+
+
+@contextmanager
+def bar(total: int) -> Iterator[None]:
+    """Show a bar over `total` runs for the length of a ``with``."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs,"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed, left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        _bars.append(_Bar(progress, progress.add_task("running", total=total)))
+        try:
+            yield
+        finally:
+            _bars.pop()
+
+
+@contextmanager
+def batch(runs: int) -> Iterator[_Batch]:
+    """A batch of `runs` on the current bar, if there is one."""
+    shown = _Batch(runs)
+    yield shown
+    if _bars:
+        _bars[-1].before += runs
+
+
+@dataclass(frozen=True)
+class _Batch:
+    runs: int
+
+    def __call__(self, fraction: float) -> None:
+        """Show that `fraction` of the batch, 0 to 1, is done."""
+        if _bars:
+            current = _bars[-1]
+            current.progress.update(current.task, completed=current.before + fraction * self.runs)  # type: ignore[arg-type]

@@ -1,0 +1,86 @@
+"""What a sweep says on screen: its plan before, its results after."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from interpret_runs.runner.plan import Plan
+from interpret_runs.runner.progress import console
+from interpret_runs.runner.runs import Run, task_name
+from interpret_runs.runner.store import Record, Store
+
+ROWS = 20
+
+
+def show_plan(plan: Plan, store: Store) -> None:
+    """One line of counts."""
+    parts = [f"{len(plan.runs)} runs"]
+    if plan.duplicates:
+        parts.append(f"{plan.duplicates} duplicates left out")
+    if plan.done:
+        parts.append(f"{len(plan.done)} already done")
+    if plan.failed_before:
+        parts.append(f"{len(plan.failed_before)} failed before, left so")
+    parts.append(f"{plan.todo} to do in {len(plan.batches)} batches")
+    console.print(f"plan: {', '.join(parts)} ({escape(str(store.root))})", highlight=False, soft_wrap=True)
+
+
+def show_batches(plan: Plan) -> None:
+    """The batches of a dry run."""
+    table = Table(box=None)
+    for column in ("batch", "runs", "what", "units"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for number, runs in enumerate(plan.batches[:ROWS]):
+        units = list(dict.fromkeys(run.unit for run in runs))
+        shown = units[0] if len(units) == 1 else f"{units[0]} ... {units[-1]}"
+        table.add_row(str(number), str(len(runs)), escape(describe(runs[0])), escape(shown))
+    console.print(table)
+    if len(plan.batches) > ROWS:
+        console.print(f"... and {len(plan.batches) - ROWS} more batches")
+
+
+def describe(run: Run) -> str:
+    """A run's task and choices in one line."""
+    wanted = ("model", "layer", "objective", "parameterisation", "transform", "attribution", "images")
+    return " ".join([task_name(run.config), *(run.choices[group] for group in wanted if group in run.choices)])
+
+
+def show_results(
+    plan: Plan, records: Mapping[str, Record], paths: Sequence[str], seconds: float, elsewhere: int
+) -> None:
+    """Counts and scores by kind of run, then every failure with its reason, then where things are."""
+    kinds: dict[str, list[Record]] = {}
+    for run in plan.runs:
+        if run.id in records:
+            kinds.setdefault(describe(run), []).append(records[run.id])
+    table = Table(box=None)
+    for column in ("what", "ok", "failed", "mean score", "seconds each"):
+        table.add_column(column, justify="left" if column == "what" else "right", overflow="ellipsis", no_wrap=True)
+    for kind, found in list(kinds.items())[:ROWS]:
+        status = Counter(record["status"] for record in found)
+        scores = [record["score"] for record in found if record["score"] is not None]
+        mean = f"{sum(scores) / len(scores):.3g}" if scores else ""
+        each = sum(record["seconds"] for record in found) / len(found)
+        table.add_row(escape(kind), str(status["ok"]), str(status["failed"]), mean, f"{each:.2f}")
+    console.print(table)
+    if len(kinds) > ROWS:
+        console.print(f"... and {len(kinds) - ROWS} more kinds")
+    failed = [run for run in plan.runs if run.id in records and records[run.id]["status"] == "failed"]
+    if failed:
+        _show_failures(failed, records)
+    if elsewhere:
+        console.print(f"{elsewhere} runs are being executed elsewhere; the same command tells when they are done")
+    console.print(f"{plan.todo} runs in {seconds:.1f} s; " + ", ".join(paths), highlight=False, soft_wrap=True)
+
+
+def _show_failures(failed: Sequence[Run], records: Mapping[str, Record]) -> None:
+    table = Table(title=f"{len(failed)} failed (the same command runs them again)", box=None, title_justify="left")
+    for column in ("run id", "what", "unit", "reason"):
+        table.add_column(column, overflow="fold")
+    for run in failed[:ROWS]:
+        table.add_row(run.id, escape(describe(run)), escape(run.unit), escape(str(records[run.id]["error"])))
+    console.print(table)
+    if len(failed) > ROWS:
+        console.print(f"... and {len(failed) - ROWS} more: load_index(...).query('status == \"failed\"')")

@@ -1,0 +1,36 @@
+"""What planning must know of a model, without loading its weights and, once known, without torch."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from interpret_runs import __version__
+from interpret_runs.runner.cache import canonical, file_digest, remember
+from interpret_runs.summary import ModelSummary
+
+_known: dict[str, ModelSummary] = {}
+
+
+def summarise(model: Mapping[str, Any]) -> ModelSummary:
+    """The summary of the model that a `model` config names.
+
+    Weights that are a file count as such: their content does not change layers or classes. A network
+    from a factory is looked at anew in every process, as its code may have changed.
+    """
+    settings = {key: value for key, value in model.items() if key != "seed"}
+    if settings.get("labels"):
+        settings["labels digest"] = file_digest(settings["labels"])
+    key = canonical([settings, __version__, version("torch"), version("torchvision")])
+    if key not in _known:
+        if model.get("factory"):
+            _known[key] = _look(model)
+        else:
+            _known[key] = ModelSummary.from_json(remember("summaries", key, lambda: _look(model).to_json()))
+    return _known[key]
+
+
+def _look(model: Mapping[str, Any]) -> ModelSummary:
+    from interpret_runs.models import load
+
+    settings = {key: value for key, value in model.items() if key != "_target_"}
+    return load(**settings, device="meta").summary

@@ -1,0 +1,177 @@
+"""A sweep from grid points to results; one run alone is a sweep of one. Imports torch only to execute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from interpret_runs.runner import report
+from interpret_runs.runner.cache import canonical, short_digest
+from interpret_runs.runner.index import write_index
+from interpret_runs.runner.plan import Plan, plan
+from interpret_runs.runner.progress import bar, batch, console
+from interpret_runs.runner.runs import Config, Run, close
+from interpret_runs.runner.store import Record, Store, read_lines
+
+Launch = Callable[[list[list[str]]], Any]
+
+
+class RunsFailedError(Exception):
+    """Some runs failed; what and why is on screen already."""
+
+
+def close_points(points: Sequence[tuple[Config, Mapping[str, str]]]) -> list[Run]:
+    return [run for config, choices in points for run in close(config, choices)]
+
+
+def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
+    """Plan `runs`, check them, launch what is to do, and report.
+
+    Args:
+        settings: the composed config, for what is no run's own: store, policies, device, figure.
+        launch: takes one list of override lines a batch.
+
+    Raises:
+        RunsFailedError: after all others were executed.
+    """
+    store = Store(settings["outputs"], settings["name"])
+    planned = _plan(runs, settings, store)
+    report.show_plan(planned, store)
+    if settings["sweep"]["dry_run"]:
+        report.show_batches(planned)
+        return
+    if not planned.batches:
+        console.print(f"nothing to do: every run has its result in {store.root}", highlight=False, soft_wrap=True)
+        if planned.failed_before:
+            raise RunsFailedError
+        return
+    _check(planned, settings, store)
+    from interpret_runs.runner.execute import now
+
+    sweep_id = short_digest(canonical([run.id for run in planned.runs]))
+    lines = [{**run.to_json(), "planned": now()} for group in planned.batches for run in group]
+    file = store.write_plan(sweep_id, lines)
+    started = perf_counter()
+    try:
+        with bar(planned.todo):
+            launch([_overrides(file, [run.id for run in group], settings) for group in planned.batches])
+    finally:
+        seconds = perf_counter() - started
+        _finish(planned, store, sweep_id, settings, seconds)
+
+
+def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
+    """Execute one composed config, or print where its result is; returns its score.
+
+    Raises:
+        ValueError, LookupError, OSError: a setting is wrong; nothing was written.
+        RunsFailedError: the run failed; its record says why.
+    """
+    runs = close(config, choices)
+    if len(runs) != 1:
+        raise ValueError(f"this is {len(runs)} runs: add -m to sweep")
+    store = Store(config["outputs"], config["name"])
+    planned = _plan(runs, config, store)
+    if config["sweep"]["dry_run"]:
+        report.show_plan(planned, store)
+        return None
+    if planned.batches:
+        _check(planned, config, store)
+        from interpret_runs.runner.execute import execute, now
+
+        with bar(1), batch(1) as progress:
+            done = execute(planned.batches[0], store, config["compute"]["device"], now(), progress)
+        if not done:
+            raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
+        write_index(store)
+    record = store.newest()[runs[0].id]
+    _show(record, store, again=not planned.batches)
+    return record["score"]  # type: ignore[no-any-return]
+
+
+def run_batch(file: str, ids: Sequence[str], device: str) -> None:
+    """Execute some runs of a plan: what a launcher's job does."""
+    from interpret_runs.runner.execute import execute
+
+    path = Path(file)
+    store = Store(path.parents[2], path.parents[1].name)
+    lines = {line["id"]: line for line in read_lines(path)}
+    missing = [name for name in ids if name not in lines]
+    if missing:
+        raise LookupError(f"run {missing[0]} is not in plan {file}")
+    planned = max(lines[name]["planned"] for name in ids)
+    runs = [Run(**{key: value for key, value in lines[name].items() if key != "planned"}) for name in ids]
+    with batch(len(runs)) as progress:
+        execute(runs, store, device, planned, progress)
+
+
+def _plan(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
+    return plan(runs, store.status, settings["sweep"]["rerun"], settings["compute"]["batch_size"])
+
+
+def _check(planned: Plan, settings: Config, store: Store) -> None:
+    """Raise what is wrong with any batch before anything is written."""
+    store.check_writable()
+    from interpret_runs.runner.execute import check
+
+    for group in planned.batches:
+        check(group, settings["compute"]["device"])
+
+
+def _overrides(file: Path, ids: Sequence[str], settings: Config) -> list[str]:
+    quoted = ",".join(f"'{name}'" for name in ids)
+    return [
+        f"batch.plan='{_escape(str(file))}'",
+        f"batch.ids=[{quoted}]",
+        f"compute.device='{settings['compute']['device']}'",
+    ]
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, seconds: float) -> None:
+    """Index, figure and report, from what the store holds by now."""
+    records = store.newest()
+    mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
+    if not mine:
+        return
+    table = write_index(store)
+    paths = [f"index: {store.index_file('csv')}", f"figure: {_figure(table, planned, store, sweep_id, settings)}"]
+    todo = {run.id for group in planned.batches for run in group}
+    report.show_results(planned, mine, paths, seconds, sum(name not in records for name in todo))
+    if any(record["status"] == "failed" for record in mine.values()):
+        raise RunsFailedError
+
+
+def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> Path:
+    from interpret_runs.runner.tasks import build
+
+    rows = table.set_index("run_id", drop=False)
+    mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
+    made: Path = build(settings["figure"])(
+        mine.reset_index(drop=True), store.root, store.figure_file(sweep_id), settings["name"]
+    )
+    return made
+
+
+def _show(record: Record, store: Store, again: bool) -> None:
+    if record["status"] == "failed":
+        console.print(f"failed: {record['error']}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise RunsFailedError
+    metrics = record["metrics"]
+    says = f"; the network says {metrics['predicted']} ({metrics['predicted_probability']:.2f})" * (
+        "predicted" in metrics
+    )
+    where = store.root / (record["artefacts"].get("image") or record["artefacts"]["overlay"])["path"]
+    console.print(
+        f"{record['task']} {record['unit']}: score {record['score']:.4g}{says}, {record['seconds']:.1f} s"
+        + (" (already done; sweep.rerun=all runs it again)" if again else ""),
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(str(where), highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,283 @@
+"""What one batch of runs does: visualise or attribute. The only place that builds objects from configs."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import Tensor
+
+from interpret_runs import memory
+from interpret_runs.activations import capture
+from interpret_runs.attributions import Attribution
+from interpret_runs.heat_maps import heat_map, overlay
+from interpret_runs.images import Picture, png_bytes, to_pil
+from interpret_runs.models import VisionModel, load
+from interpret_runs.objective import Objective
+from interpret_runs.parameterisations import Parameterisation, height_and_width
+from interpret_runs.runner.cache import canonical
+from interpret_runs.runner.runs import Config, Run
+from interpret_runs.scoring import frozen, predictions, score
+from interpret_runs.summary import OUTPUT, PIXELS
+from interpret_runs.visualise import Schedule, Visualisation, visualise
+
+MODELS_KEPT = 2
+
+Progress = Callable[[float], None]
+Text = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to: a score, numbers for the index, and files by artefact name."""
+
+    score: float | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    steps: int | None = None
+    unit: str | None = None
+    history: dict[str, list[float]] | None = None
+    error: str | None = None
+
+
+class Task(ABC):
+    """Settings of a kind of run; a batch of runs is checked, then executed together."""
+
+    @abstractmethod
+    def check(self, runs: Sequence[Run], device: torch.device) -> int:
+        """Build what `runs` need, without computing; returns how many of them fit into memory together.
+
+        Raises:
+            LookupError, ValueError, TypeError, OSError: a setting is wrong.
+        """
+
+    @abstractmethod
+    def execute(
+        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
+    ) -> list[Outcome]:
+        """The outcomes of `runs`, in order. `text` gives the metadata of a run's images; `progress` takes 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Visualise(Task):
+    """Optimise one image or more a run; the fields are those of `Schedule`."""
+
+    steps: int = 128
+    snapshots: tuple[int, ...] = ()
+    history_every: int = 16
+    rescue: bool = True
+
+    def schedule(self, run: Run) -> Schedule:
+        own = {name.name: getattr(self, name.name) for name in fields(self)}
+        return Schedule(**own, precision=run.config["compute"]["precision"])
+
+    def check(self, runs: Sequence[Run], device: torch.device) -> int:
+        first, model = runs[0], model_of(runs[0], device)
+        self.schedule(first)
+        objective = stacked(runs, model)
+        if objective.needs_output:
+            raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
+        config = first.config["parameterisation"]
+        own = height_and_width(config["size"])
+        wanted = build(first.config["transform"]).size
+        seen = height_and_width(wanted) if wanted is not None else own
+        fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
+        memory.check(model, {PIXELS}, own, int(config["images"]), device)
+        parameterisation = self._parameterisation(runs[:1])
+        build(first.config["optimizer"])(parameterisation.parameters())
+        return max(1, fits // parameterisation.images)
+
+    def execute(
+        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
+    ) -> list[Outcome]:
+        model, config = model_of(runs[0], device), runs[0].config
+        found = visualise(
+            model,
+            stacked(runs, model),
+            self._parameterisation(runs),
+            build(config["transform"]),
+            build(config["optimizer"]),
+            self.schedule(runs[0]),
+            lambda step: progress(step / self.steps),
+        )
+        top = predictions(model, build(config["transform"]).clean(found.images.to(device)))
+        return [self._outcome(i, run, found, model, top, text(run)) for i, run in enumerate(runs)]
+
+    def _parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
+        seeds = [run.config["seed"] for run in runs]
+        made: Parameterisation = build(runs[0].config["parameterisation"], seeds=seeds)
+        return made
+
+    def _outcome(
+        self,
+        place: int,
+        run: Run,
+        found: Visualisation,
+        model: VisionModel,
+        top: list[tuple[int, float]] | None,
+        text: Text,
+    ) -> Outcome:
+        count = run.config["parameterisation"]["images"]
+        mine = slice(place * count, (place + 1) * count)
+        steps, history = found.history
+        if failed := int(found.failed[mine].max()):
+            return Outcome(None, steps=failed, error=f"score is not finite from step {failed} on; lower optimizer.lr")
+        metrics: dict[str, Any] = {"image_std": float(found.images[mine].std(dim=(1, 2, 3)).min())}
+        if top is not None:
+            index, probability = top[place * count]
+            metrics |= {"predicted": model.summary.label(index), "predicted_class": index}
+            metrics["predicted_probability"] = probability
+        files = {"image": ("image.png", picture(found.images[mine], text))}
+        for step in sorted(found.snapshots):
+            name = f"snapshot-{step:04d}"
+            files[name] = (f"{name}.png", picture(found.snapshots[step][mine], text))
+        scores = [round(float(value), 6) for value in history[:, mine].mean(1)] if len(steps) else []
+        return Outcome(
+            float(found.scores[mine].mean()),
+            metrics,
+            files,
+            self.steps,
+            history={"step": list(map(float, steps)), "score": scores},
+        )
+
+
+@dataclass(frozen=True)
+class Attribute(Task):
+    """Explain one image a run."""
+
+    def check(self, runs: Sequence[Run], device: torch.device) -> int:
+        model = model_of(runs[0], device)
+        objective = stacked(runs, model)
+        method: Attribution = build(runs[0].config["attribution"])
+        method.resolve(model.summary)
+        if len({canonical(run.config["images"]) for run in runs}) == 1:
+            self._picture(runs[0], model)
+        return memory.check(model, objective.layers, model.preprocessing.size, 1, device)
+
+    def execute(
+        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
+    ) -> list[Outcome]:
+        model = model_of(runs[0], device)
+        pictures = [self._picture(run, model) for run in runs]
+        images = torch.stack([picture.pixels for picture in pictures]).to(device)
+        objectives, output = _with_classes([objective_of(run, model) for run in runs], model, images)
+        objective = Objective.stack(objectives)
+        method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
+        half = runs[0].config["compute"]["precision"] == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            maps = method(model, objective, images).float()
+            with frozen(model), torch.no_grad():
+                scores = score(model, objective, images, torch.arange(len(images), device=device)).float()
+            measured = method.measure(model, objective, images, maps)
+        progress(1.0)
+        top = output.flatten(1).softmax(1).max(1)
+        outcomes = []
+        for place, run in enumerate(runs):
+            metrics: dict[str, Any] = {"picture": pictures[place].name}
+            if pictures[place].label is not None:
+                metrics["picture_label"] = model.summary.label(pictures[place].label or 0)
+            metrics |= {name: values[place].item() for name, values in measured.items()}
+            metrics |= {
+                "predicted": model.summary.label(int(top.indices[place])),
+                "predicted_class": int(top.indices[place]),
+                "predicted_probability": float(top.values[place]),
+            }
+            unit = _label_of_top(run, objectives[place], model)
+            outcomes.append(
+                _map_outcome(float(scores[place]), maps[place].cpu(), pictures[place], metrics, unit, text(run))
+            )
+        return outcomes
+
+    def _picture(self, run: Run, model: VisionModel) -> Picture:
+        found: Picture = build(run.config["images"])(model.preprocessing)
+        return found
+
+
+def build(config: Config, **extra: Any) -> Any:
+    """The object that a config describes; errors are those of its constructor.
+
+    Raises:
+        whatever the constructor raises, and LookupError where `_target_` names nothing.
+    """
+    try:
+        return instantiate(config, **extra, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, (ValueError, LookupError, TypeError, OSError)):
+            raise cause from None
+        raise LookupError(str(error).splitlines()[0]) from None
+
+
+def model_of(run: Run, device: torch.device) -> VisionModel:
+    """The run's network on `device`; the last few stay loaded."""
+    return _load(canonical([run.config["model"], run.digests]), _Hidden(run.config["model"]), str(device))
+
+
+class _Hidden(dict[str, Any]):
+    """Arguments that `lru_cache` is not to look at: the key beside them says it all."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden)
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _load(_key: str, config: _Hidden, device: str) -> VisionModel:
+    return load(**{key: value for key, value in config.items() if key != "_target_"}, device=device)
+
+
+def objective_of(run: Run, model: VisionModel) -> Objective:
+    made = build(run.config["objective"])
+    if not isinstance(made, Objective):
+        raise TypeError(f"objective._target_ makes a {type(made).__name__}, not an Objective")
+    return made.resolve(model.summary)
+
+
+def stacked(runs: Sequence[Run], model: VisionModel) -> Objective:
+    """One objective for a batch, row i for run i."""
+    return Objective.stack([objective_of(run, model) for run in runs])
+
+
+def picture(images: Tensor, text: Text) -> bytes:
+    """One PNG of a run's images, side by side."""
+    return png_bytes(to_pil(torch.cat(list(images), 2)), text)
+
+
+def _with_classes(objectives: list[Objective], model: VisionModel, images: Tensor) -> tuple[list[Objective], Tensor]:
+    """Objectives with `top1` made a class, and what the network says of the images."""
+    with frozen(model), torch.no_grad(), capture(model, [OUTPUT]) as forward:
+        output = forward(images)[OUTPUT]
+    return [objective.for_images(output[i : i + 1]) for i, objective in enumerate(objectives)], output
+
+
+def _label_of_top(run: Run, objective: Objective, model: VisionModel) -> str | None:
+    if not objective_of(run, model).needs_output:
+        return None
+    target = getattr(objective, "target", None)
+    return model.summary.label(target) if isinstance(target, int) else None
+
+
+def _map_outcome(
+    value: float, values: Tensor, shown: Picture, metrics: dict[str, Any], unit: str | None, text: Text
+) -> Outcome:
+    if not values.isfinite().all() or not np.isfinite(value):
+        return Outcome(None, metrics, error="the map or the score is not finite", unit=unit)
+    raw = io.BytesIO()
+    np.save(raw, values.numpy())
+    files = {
+        "map": ("map.npy", raw.getvalue()),
+        "heat_map": ("heat_map.png", png_bytes(heat_map(values), text)),
+        "overlay": ("overlay.png", png_bytes(overlay(shown.pixels, values), text)),
+    }
+    return Outcome(value, metrics, files, unit=unit)
