@@ -17,7 +17,7 @@ from interpret_runs.summary import OUTPUT, PIXELS, nearest, runs_again
 
 MOST_PREFIX_TOKENS = 5
 
-_calls_of: WeakKeyDictionary[nn.Module, Counter[str]] = WeakKeyDictionary()
+_calls_of: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Counter[str]]] = WeakKeyDictionary()
 
 
 class Activations(Mapping[str, Tensor]):
@@ -71,7 +71,7 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
     in-place operations further on work on a copy. A layer that returns several values is its first tensor.
 
     Raises:
-        LookupError: unknown layer, or one that runs more than once (at the first forward pass).
+        LookupError: unknown layer, or one that runs more than once or not at all (at the first forward pass).
         TypeError: a layer whose output holds no tensor.
     """
     modules = dict(network_of(model).named_modules())
@@ -106,6 +106,9 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
                 outputs[OUTPUT] = first_tensor(model(images), OUTPUT)
         outputs.update(seen)
         seen.clear()
+        for path in inner:
+            if path not in outputs:
+                raise LookupError(f"layer {path!r} does not run in a forward pass; name another one")
         height, width = images.shape[-2:]
         return Activations({layer: outputs[path] for layer, path in paths.items()}, rows, (height, width))
 
@@ -117,24 +120,31 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
 
 
 def calls(model: nn.Module, image: Tensor) -> Counter[str]:
-    """How often one forward pass of `model` runs each of its modules; counted once per model."""
-    if model in _calls_of:
-        return _calls_of[model]
+    """How often one forward pass of `model` runs each of its modules; counted once per model and image size."""
+    known = _calls_of.setdefault(model, {})
+    size = tuple(image.shape[1:])
+    if size in known:
+        return known[size]
     counts: Counter[str] = Counter()
 
     def count(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda _module, _args: counts.update([name])
 
     handles = [module.register_forward_pre_hook(count(name)) for name, module in network_of(model).named_modules()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
-            model(image)
-    except (RuntimeError, ValueError, TypeError, AssertionError):
+            model.eval()(image)  # in training mode, batch norm would count the image
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
         pass  # a head that refuses this image size says nothing of the layers before it
     finally:
         for handle in handles:
             handle.remove()
-    _calls_of[model] = counts
+        for module, mode in modes:
+            module.training = mode
+    known[size] = counts
     return counts
 
 
@@ -143,6 +153,11 @@ def _refuse_reused(model: nn.Module, layers: list[str], images: Tensor) -> None:
     for layer in layers:
         if counts[layer] > 1:
             raise LookupError(runs_again(layer, counts[layer]))
+
+
+def class_scores(output: Tensor) -> Tensor:
+    """A network's output as one number per class, (B, K); the mean over positions of a map (B, K, ...)."""
+    return output if output.ndim == 2 else output.flatten(2).mean(2)
 
 
 def first_tensor(output: Any, layer: str) -> Tensor:
@@ -172,8 +187,9 @@ def as_grid(activation: Tensor, image_size: tuple[int, int] | None = None) -> Te
     """Any layer's output as channels on a grid, (B, C, H, W).
 
     Vectors (B, C) are one position. Tokens (B, T, C) lose their class and register tokens, the first
-    ones, and stand on the largest square. Rank 4 is channels-first, unless only its first two axes
-    have the proportions of `image_size`: then it is channels-last.
+    ones, and stand on the largest grid with the proportions of `image_size`, else the largest square.
+    Rank 4 is channels-first, unless only its first two axes have those proportions: then it is
+    channels-last.
 
     Raises:
         TypeError: an output of another rank.
@@ -183,19 +199,27 @@ def as_grid(activation: Tensor, image_size: tuple[int, int] | None = None) -> Te
         last_is_channels = _fits(first, second, image_size) and not _fits(second, last, image_size)
         return activation.permute(0, 3, 1, 2) if last_is_channels else activation
     if activation.ndim == 3:
-        side = isqrt(activation.shape[1])
-        prefix = activation.shape[1] - side * side
-        if prefix > MOST_PREFIX_TOKENS:
-            return activation.transpose(1, 2).unsqueeze(-1)
-        return activation[:, prefix:].transpose(1, 2).reshape(len(activation), -1, side, side)
+        rows, columns = _token_grid(activation.shape[1], image_size)
+        patches = activation[:, activation.shape[1] - rows * columns :]
+        return patches.transpose(1, 2).reshape(len(activation), -1, rows, columns)
     if activation.ndim == 2:
         return activation[:, :, None, None]
     raise TypeError(f"a layer of shape {tuple(activation.shape)} has no channels on a grid; name another layer")
 
 
+def _token_grid(tokens: int, image_size: tuple[int, int] | None) -> tuple[int, int]:
+    """Rows and columns on which all but the first few of `tokens` stand; one column where no grid fits."""
+    for height, width in (image_size or (1, 1), (1, 1)):
+        for patches in range(tokens, max(tokens - MOST_PREFIX_TOKENS, 1) - 1, -1):
+            rows = isqrt(patches * height // width)
+            if rows * rows * width == patches * height and patches % rows == 0:
+                return rows, patches // rows
+    return tokens, 1
+
+
 def _fits(rows: int, columns: int, image_size: tuple[int, int] | None) -> bool:
-    """Whether a grid has the image's proportions, to within one cell."""
+    """Whether a grid has the image's proportions, to within less than one cell."""
     if image_size is None:
         return False
     height, width = image_size
-    return abs(rows * width - columns * height) <= max(height, width) and 1 < rows <= height
+    return abs(rows * width - columns * height) < max(height, width) and rows <= height

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from interpret_runs.summary import nearest
 
+
 def load_state(network: nn.Module, file: str) -> None:
     """Load a state dict, and nothing else, into `network`.
 
@@ -21,8 +22,10 @@ def load_state(network: nn.Module, file: str) -> None:
         FileNotFoundError: no such file.
         ValueError: unreadable, or not of this network; the first mismatch is named.
     """
-    state = _strip(read_state(file))
     own = network.state_dict()
+    state = read_state(file)
+    if not own.keys() & state.keys():
+        state = _strip(state)
     for key, tensor in own.items():
         if key not in state:
             if key.endswith("num_batches_tracked"):
@@ -48,7 +51,9 @@ def read_state(file: str) -> dict[str, Tensor]:
             return load_file(file)
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0][:160] if not isinstance(error, KeyError) and str(error) else "damaged"
+        )
         raise ValueError(f"{file} cannot be read as weights: {reason}") from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

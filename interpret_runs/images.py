@@ -45,7 +45,7 @@ def to_tensor(photo: Image.Image) -> Tensor:
 def preprocess(photo: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """The image (3, *preprocessing.size) that a network sees of a photograph, not normalised.
 
-    Normalised, it equals torchvision's ``ImageClassification`` preset with bilinear interpolation. Where the
+    Normalised, it equals torchvision's ``ImageClassification`` preset. Where the
     crop would be larger than the resized photograph, the photograph is enlarged to cover it, not padded.
     """
     height, width = preprocessing.size
@@ -53,7 +53,7 @@ def preprocess(photo: Image.Image, preprocessing: Preprocessing) -> Tensor:
     if tall < height or wide < width:
         scale = max(height / photo.height, width / photo.width)
         tall, wide = max(height, round(photo.height * scale)), max(width, round(photo.width * scale))
-    resized = photo.convert("RGB").resize((wide, tall), Image.Resampling.BILINEAR)
+    resized = photo.convert("RGB").resize((wide, tall), Image.Resampling[preprocessing.interpolation.upper()])
     top, left = round((tall - height) / 2), round((wide - width) / 2)
     return to_tensor(resized.crop((left, top, left + width, top + height)))
 

@@ -113,8 +113,12 @@ def _innermost(row: _Seen, rows: list[_Seen]) -> _Seen:
 
 
 def _repeated_blocks(rows: list[_Seen]) -> list[str]:
-    """The blocks of a transformer: the largest among the most frequent kinds of layer that have layers inside."""
-    blocks = [row for row in rows if any(True for _ in row.module.children())]
+    """The blocks of a transformer: the largest among the most frequent kinds of layer that have layers inside.
+
+    A plain Sequential is a list of layers, not a kind: lists inside blocks would outnumber the blocks.
+    """
+    inner = [row for row in rows if any(True for _ in row.module.children())]
+    blocks = [row for row in inner if type(row.module) is not nn.Sequential] or inner
     kinds = Counter(type(row.module) for row in blocks)
     if not kinds:
         return []

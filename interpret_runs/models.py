@@ -30,14 +30,15 @@ EMBEDDED = "shapes"
 class Preprocessing:
     """How photographs become what a network was trained on.
 
-    The short side is resized to `resize` pixels, the centre cropped to `size` (height, width), then
-    RGB in [0, 1] is normalised with `mean` and `std`.
+    The short side is resized to `resize` pixels (`interpolation` is bilinear or bicubic), the centre
+    cropped to `size` (height, width), then RGB in [0, 1] is normalised with `mean` and `std`.
     """
 
     size: tuple[int, int]
     resize: int
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    interpolation: str = "bilinear"
 
 
 class VisionModel(nn.Module):
@@ -83,6 +84,8 @@ class VisionModel(nn.Module):
         size = self.preprocessing.size
         example = torch.zeros(1, 3, *size, device=self.mean.device, dtype=self.mean.dtype)
         layers, found, classes = trace(self.network, self.normalise(example))
+        if self.labels and len(self.labels) != classes:
+            raise ValueError(f"{len(self.labels)} labels for the {classes} classes of {self.name}; see model.labels")
         summary = ModelSummary(
             name=self.name,
             weights=self.weights,
@@ -92,7 +95,7 @@ class VisionModel(nn.Module):
             input_size=size,
             mean=self.preprocessing.mean,
             std=self.preprocessing.std,
-            labels=self.labels if len(self.labels) == classes else (),
+            labels=self.labels,
             any_size=self._takes(size[0] + 32, size[1] + 32),
         )
         own = {alias: summary.layer(path).path for alias, path in self._aliases.items()}
@@ -169,9 +172,10 @@ def load(
         default.resize if input_size is None else min(size),
         default.mean if mean is None else tuple(mean),
         default.std if std is None else tuple(std),
+        default.interpolation,
     )
     names = _read_labels(labels) if labels else () if weights is None else known
-    model = VisionModel(network.eval(), preprocessing, name, weights, names, layers)
+    model = VisionModel(network, preprocessing, name, weights, names, layers).eval()
     return model.to(next((tensor.device for tensor in network.parameters()), device) if blank else device)
 
 
@@ -209,7 +213,7 @@ def _torchvision(
         exact = weights.rpartition(".")[2]
         if exact not in choices.__members__:
             raise LookupError(
-                f"no weights {weights!r} for {name}; it has {', '.join(choices.__members__)}, DEFAULT, null or a file"
+                f"no weights {weights!r} for {name}; it has {', '.join(c.name for c in choices)}, DEFAULT, null or a file"
             )
         chosen = choices[exact]
     known = chosen if file is None and weights is not None else default
@@ -250,7 +254,7 @@ def _preset(weights: Any) -> Preprocessing:
     if not hasattr(preset, "crop_size"):
         return Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     side, resize = preset.crop_size[0], preset.resize_size[0]
-    return Preprocessing((side, side), resize, tuple(preset.mean), tuple(preset.std))
+    return Preprocessing((side, side), resize, tuple(preset.mean), tuple(preset.std), preset.interpolation.value)
 
 
 def _import(factory: str) -> Any:

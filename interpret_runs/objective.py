@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor
 
-from interpret_runs.activations import Activations
+from interpret_runs.activations import Activations, class_scores
 from interpret_runs.summary import TOP, ModelSummary
 
 Kind = TypeVar("Kind", bound="Objective")
@@ -61,10 +61,10 @@ class Objective(ABC):
         return _replace(self, summary.resolve(values))
 
     def for_images(self, output: Tensor) -> Self:
-        """The same objective with `top1` replaced by the classes that `output` (B, K) ranks first."""
+        """The same objective with `top1` replaced by the classes that the network's `output` ranks first."""
         if getattr(self, "target", None) != TOP:
             return self
-        best = output.flatten(1).argmax(1).tolist()
+        best = class_scores(output).argmax(1).tolist()
         return _replace(self, {"target": best[0] if len(set(best)) == 1 else tuple(best)})
 
     @property
@@ -91,7 +91,7 @@ class Objective(ABC):
                 stacked[name] = tuple(values)
             elif isinstance(values[0], Objective):
                 stacked[name] = Objective.stack(values)
-            elif name == "terms":
+            elif name == "terms" and len({len(terms) for terms in values}) == 1:
                 stacked[name] = tuple(Objective.stack(terms) for terms in zip(*values, strict=True))
             else:
                 raise TypeError(f"cannot stack objectives that differ in {name!r}: {values[0]!r} and others")

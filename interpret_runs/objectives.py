@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from interpret_runs.activations import Activations
+from interpret_runs.activations import Activations, class_scores
 from interpret_runs.objective import Objective
 from interpret_runs.summary import OUTPUT, PIXELS
 
@@ -87,7 +87,7 @@ class Direction(LayerObjective):
         object.__setattr__(self, "direction", _as_tuple(self.direction))
 
     def score(self, activation: Tensor, rows: Tensor | None) -> Tensor:
-        direction = _table(self.direction, activation.device).to(activation.dtype)
+        direction = _table(self.direction, activation.device, activation.dtype)
         if direction.shape[-1] != activation.shape[1]:
             raise ValueError(
                 f"direction has {direction.shape[-1]} numbers; the layer has {activation.shape[1]} channels"
@@ -115,7 +115,7 @@ class Logit(Objective):
     def __call__(self, activations: Activations) -> Tensor:
         if isinstance(self.target, str):
             raise ValueError(f"target {self.target!r} is a name; call resolve() or for_images() first")
-        output = activations[OUTPUT].flatten(1)[:, :, None, None]
+        output = class_scores(activations[OUTPUT])[:, :, None, None]
         return _channel(output, self.target, activations.rows, "class").flatten(1).mean(1)
 
 
@@ -152,8 +152,8 @@ def _as_tuple(values: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _table(values: tuple[Any, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device)
+def _table(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def _rows(rows: Tensor | None, count: int, activation: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def _pick(value: int | tuple[int, ...], rows: Tensor | None, activation: Tensor)
     """The unit of each image: `value` itself, or the entry that its row names."""
     if isinstance(value, int):
         return value
-    return _table(value, activation.device)[_rows(rows, len(value), activation)]
+    return _table(value, activation.device, torch.long)[_rows(rows, len(value), activation)]
 
 
 def _channel(activation: Tensor, channel: int | tuple[int, ...], rows: Tensor | None, noun: str = "channel") -> Tensor:

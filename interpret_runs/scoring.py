@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.activations import capture
+from interpret_runs.activations import capture, class_scores
 from interpret_runs.objective import Objective
 from interpret_runs.summary import OUTPUT
 
@@ -40,7 +40,7 @@ def predictions(model: nn.Module, images: Tensor) -> list[tuple[int, float]] | N
             raise
         except RuntimeError:
             return None
-    probability, index = output.flatten(1).softmax(1).max(1)
+    probability, index = class_scores(output).softmax(1).max(1)
     return list(zip(index.tolist(), probability.tolist(), strict=True))
 
 

@@ -104,9 +104,9 @@ class Residual(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         stem = self.stem(images)
         branch = self.second(self.relu(self.first(stem)))
-        branch += stem
-        stem.mul_(0)
-        return branch.relu_().mean((2, 3))
+        branch = branch + stem
+        stem += 10
+        return branch.relu_().mean((2, 3)) + stem.mean((2, 3))
 
 
 class Block(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interpret_runs.runner import hydra_plugins  # noqa: F401  # registers the sweeper and the launcher
@@ -14,8 +15,25 @@ from interpret_runs.runner import hydra_plugins  # noqa: F401  # registers the s
 CONF = "pkg://interpret_runs.conf"
 
 
+_failure: list[Exception] = []
+
+
 def run(config: DictConfig) -> float | None:
-    """Hydra's task function: one run, a batch of a plan, or a table of layers. Returns the score of one run."""
+    """Hydra's task function. Returns the score of one run.
+
+    Outside of a sweep a failure is kept for `main`, as Hydra would print a line of its own with it.
+    """
+    try:
+        return _run(config)
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.RUN:
+            raise
+        _failure.append(error)
+        return None
+
+
+def _run(config: DictConfig) -> float | None:
+    """One run, a batch of a plan, or a table of layers."""
     from interpret_runs.runner.sweep import run_alone, run_batch
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
@@ -43,6 +61,8 @@ def main() -> None:
     _show_own_warnings()
     try:
         hydra.main(version_base="1.3", config_path=CONF, config_name="config")(run)()
+        if _failure:
+            raise _failure.pop()
     except KeyboardInterrupt:
         print("\ninterrupted; what is done is kept, and the same command does the rest", file=sys.stderr)
         sys.exit(130)

@@ -50,19 +50,21 @@ def remember(kind: str, key: str, compute: Callable[[], Any]) -> Any:
     return value
 
 
-def file_digest(path: str) -> str:
+def file_digest(path: str, key: str) -> str:
     """sha256 of a file's content, 16 hex digits; read once per path, size and modification time.
+
+    `key` is the config key that names the file, for the error.
 
     Raises:
         FileNotFoundError, IsADirectoryError: nothing to read.
     """
     file = Path(path).expanduser()
     if file.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file")
+        raise IsADirectoryError(f"{key}={path} is a folder, not a file")
     try:
         state = file.stat()
     except OSError as error:
-        raise FileNotFoundError(f"no file {path}") from error
+        raise FileNotFoundError(f"{key}={path}: no such file") from error
 
     def read() -> str:
         digest = sha256()

@@ -33,7 +33,7 @@ class Claims:
         """The ids that were claimed; the others are being executed elsewhere."""
         try:
             for run_id in self._wanted:
-                if _claim(self._store.claim_file(run_id)):
+                if _claim(self._store.make_room(self._store.claim_file(run_id))):
                     self.held.append(run_id)
         except BaseException:
             self._release()
@@ -61,7 +61,6 @@ class Claims:
 
 
 def _claim(file: Path) -> bool:
-    file.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         try:
             descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)

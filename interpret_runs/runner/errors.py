@@ -21,8 +21,8 @@ def one_line(error: Exception, arguments: Sequence[str]) -> str:
     text = str(error).strip()
     if isinstance(error, MissingConfigException):
         return _missing_option(text)
-    if unknown := re.search(r"Could not (?:override|delete from config\.?) '?([^'\s]+?)'?[.']", text):
-        return _unknown_key(unknown[1].removesuffix("."), arguments)
+    if unknown := re.search(r"Could not (?:override|delete)[^']* '([^']+)'", text):
+        return _unknown_key(unknown[1], arguments)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: {text.splitlines()[0]} (quote values with spaces or commas)"
     if isinstance(error, (HydraException, CompactHydraException, OmegaConfBaseException)):
@@ -46,7 +46,9 @@ def _missing_option(text: str) -> str:
 
 
 def _unknown_key(key: str, arguments: Sequence[str]) -> str:
-    keys = sorted({*_keys(_composed(arguments)), *_groups()})
+    if key in (groups := _groups()):
+        return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
+    keys = sorted({*_keys(_composed(arguments)), *groups})
     inside = [name for name in keys if name.startswith(key.rpartition(".")[0] + ".")] if "." in key else []
     close = nearest(key, inside or keys)
     return f"no key or group {key!r}; closest: {close} (--cfg job shows all)"
@@ -76,5 +78,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=False)
     for key, value in node.items() if isinstance(node, dict) else ():
+        if key == "_target_":
+            continue
         yield f"{prefix}{key}"
         yield from _keys(value, f"{prefix}{key}.")

@@ -41,9 +41,16 @@ def now() -> str:
 
 
 def execute(
-    runs: Sequence[Run], store: Store, device: str, planned: str, progress: Progress | None = None
+    runs: Sequence[Run],
+    store: Store,
+    device: str,
+    planned: str,
+    progress: Progress | None = None,
+    strict: bool = False,
 ) -> list[Record]:
     """Execute those of `runs` that no other sweep holds, or has finished since `planned`; returns their records.
+
+    A wrong setting is raised where `strict`, else it makes a failed record.
 
     Artefacts are written first, then all records in one file. Interrupted, it leaves no record and no claim.
     """
@@ -51,12 +58,13 @@ def execute(
     with Claims(store, [run.id for run in runs]) as held:
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
-        return _Batch(store, chosen, progress or (lambda _: None)).execute(mine) if mine else []
+        batch = _Batch(store, chosen, progress or (lambda _: None), strict)
+        return batch.execute(mine) if mine else []
 
 
 class _Batch:
-    def __init__(self, store: Store, device: torch.device, progress: Progress) -> None:
-        self.store, self.device, self.progress = store, device, progress
+    def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool) -> None:
+        self.store, self.device, self.progress, self.strict = store, device, progress, strict
         self.done = 0.0
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
@@ -78,6 +86,8 @@ class _Batch:
                     _free()
                     pending[:0] = _halves(part)
                     continue
+                if self.strict and isinstance(error, USER_ERRORS):
+                    raise
                 outcomes = [_failure(error)]
             except Exception as error:  # a network may raise anything; it must not end the sweep
                 outcomes = [_failure(error) for _ in part]

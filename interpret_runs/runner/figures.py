@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 CHOICES = ("model", "layer", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
 PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision")
 HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions"}
-WIDEST = 12  # columns of a table
 
+WIDEST = 12  # columns of a table
 DPI = 200
 TILE, GAP, MARGIN = 1.1, 0.06, 0.15
 LINE = 0.14  # from one line of labels to the next
@@ -40,7 +41,7 @@ def contact_sheet(index: pd.DataFrame, root: Path, out: Path, title: str = "", m
     Args:
         index: one row a run, with the columns of a store's index.
         root: the folder that the paths in column `image` start from.
-        out: the file to write; its suffix (.png, .pdf, .svg) is the format.
+        out: the file to write, in a folder that exists; its suffix (.png, .pdf, .svg) is the format.
         title: a line above everything.
         most: the largest number of tiles; each section says how many runs it leaves out.
 
@@ -56,7 +57,7 @@ def contact_sheet(index: pd.DataFrame, root: Path, out: Path, title: str = "", m
     top = MARGIN + (0.3 if title else 0)
     height = top + (sum(section.height for section in sections) or 0.3)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    page = _Page(figure, Path(root))
+    page = _Page(figure, root)
     if title:
         page.text(MARGIN, MARGIN, title, width - 2 * MARGIN, TITLE)
     if not sections:
@@ -64,12 +65,11 @@ def contact_sheet(index: pd.DataFrame, root: Path, out: Path, title: str = "", m
     for section in sections:
         section.draw(page, top, width - 2 * MARGIN)
         top += section.height
-    _save(figure, Path(out))
+    _save(figure, out)
     return out
 
 
 def _save(figure: Figure, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
     try:
         figure.savefig(aside, dpi=DPI)
@@ -84,8 +84,7 @@ def _save(figure: Figure, out: Path) -> None:
 def _runs(index: pd.DataFrame) -> list[Run]:
     """The index as text, without the columns that say what came out of a run and not what it is."""
     kept = [name for name in index.columns if name in PLAIN or name.split(".")[0] in (*CHOICES, "task")]
-    columns = [[_plain(value) for value in index[name]] for name in kept]
-    runs = [dict(zip(kept, values, strict=True)) for values in zip(*columns, strict=True)]
+    runs = [dict(zip(kept, map(_plain, row), strict=True)) for row in index[kept].itertuples(index=False, name=None)]
     return [{**run, "picture": _picture(run)} for run in runs]
 
 
@@ -93,7 +92,7 @@ def _plain(value: Any) -> str:
     """A value in few letters: 12.0, which a column with gaps makes of 12, is 12; a gap is nothing."""
     if value is None or str(value) in ("nan", "<NA>", "NaT"):
         return ""
-    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    return f"{value:.15g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 def _picture(run: Run) -> str:
@@ -144,10 +143,7 @@ class _Tile:
 
 @dataclass(frozen=True)
 class _Section:
-    """Tiles in a table with labels above the columns and, a line for each of `names`, left of the rows.
-
-    Where tiles flow they have captions instead.
-    """
+    """Tiles in a table, labelled above and, a line for each of `names`, at the left; tiles that flow have captions."""
 
     heading: str
     constant: str
@@ -206,19 +202,16 @@ def _sections(index: pd.DataFrame, most: int) -> list[_Section]:
 
 
 def _section(task: str, runs: Sequence[Run], left_out: int) -> _Section:
-    usual = "picture" if task == "attribute" else "unit"
-    main, others = _varying(runs, usual)
+    main, others = _varying(runs, usual := "picture" if task == "attribute" else "unit")
     if main is None and len(others) > 1:  # what comes last in the configuration goes side by side
         main = others.pop()
     failed = sum(_fault(run) == "failed" for run in runs)
-    counts = [f"{len(runs)} run{'s' * (len(runs) != 1)}", f"{failed} failed" * (failed > 0)]
-    counts.append(f"{left_out} more left out" * (left_out > 0))
-    heading = f"{HEADINGS.get(task, task.capitalize() or 'Runs')}: {', '.join(filter(None, counts))}"
-    same = [(name, runs[0].get(name, "")) for name in (*CHOICES, "unit") if len(_values(runs, name)) == 1]
-    constant = ", ".join(f"{name} {value}" for name, value in same if value)
-    names = [name for name in (main, *others) if name] or [usual]
+    heading = f"{HEADINGS.get(task, task.capitalize() or 'Runs')}: {len(runs)} run{'s' * (len(runs) != 1)}"
+    heading += f", {failed} failed" * (failed > 0) + f", {left_out} more left out" * (left_out > 0)
+    same = [name for name in (*CHOICES, "unit") if runs[0].get(name) and len(_values(runs, name)) == 1]
+    constant = ", ".join(f"{name} {runs[0][name]}" for name in same)
     table = _table(heading, constant, runs, main, others) if main and others else None
-    return table or _flow(heading, constant, runs, names)
+    return table or _flow(heading, constant, runs, [main or usual, *others] if main or not others else others)
 
 
 def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: Sequence[str]) -> _Section | None:
@@ -238,9 +231,10 @@ def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: 
 def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]) -> _Section:
     """Tiles one after the other, about as many down as across; the first name has a line of its own."""
     across = min(len(runs), max(4, math.ceil(math.sqrt(len(runs)))))
-    captions = [[_label(name, run.get(name, "")) for name in names] for run in runs]
-    lines = [(first, " · ".join(rest)) if rest else (first,) for first, *rest in captions]
-    tiles = [_Tile(run, *divmod(place, across), lines[place]) for place, run in enumerate(runs)]
+    tiles = []
+    for place, run in enumerate(runs):
+        first, *rest = [_label(name, run.get(name, "")) for name in names]
+        tiles.append(_Tile(run, *divmod(place, across), (first, " · ".join(rest)) if rest else (first,)))
     return _Section(heading, constant, tiles, [""] * across)
 
 
@@ -261,25 +255,29 @@ class _Page:
 
         self.root = root
         self.renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-        width, height = figure.get_size_inches()
-        self.axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        self.axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))
         self.axes.set_axis_off()
 
-    def lines(self, x: float, y: float, lines: Iterable[str], width: float, **style: str) -> None:
+    def lines(self, x: float, y: float, lines: Iterable[str], width: float, **style: Any) -> None:
         for place, line in enumerate(lines):
             self.text(x, y + place * LINE, line, width, **style)
 
-    def text(self, x: float, y: float, text: str, width: float, size: float = LABEL, **style: str) -> None:
+    def text(self, x: float, y: float, text: str, width: float, size: float = LABEL, **style: Any) -> None:
         """One line whose top is at y, cut in the middle with an ellipsis where it is wider than `width`."""
         from matplotlib.font_manager import FontProperties
 
         font = FontProperties(size=size, weight="normal" if size == LABEL else "bold")
-        fitted, keep = text, len(text)
-        while keep and self.renderer.get_text_width_height_descent(fitted, font, False)[0] > width * DPI:
-            keep -= 1  # both ends tell more than one: names that vary often share a beginning
-            fitted = f"{text[: keep - keep // 2].rstrip()}…{text[len(text) - keep // 2 :].lstrip()}"
+
+        def cut(keep: int) -> str:  # both ends tell more than one: names that vary often share a beginning
+            return f"{text[: keep - keep // 2].rstrip()}…{text[len(text) - keep // 2 :].lstrip()}"
+
+        def wide(shown: str) -> bool:
+            return bool(self.renderer.get_text_width_height_descent(shown, font, False)[0] > width * DPI)
+
+        if wide(text):
+            text = cut(bisect_left(range(1, len(text)), True, key=lambda keep: wide(cut(keep))))
         # A dollar sign is a letter here, not mathematics.
-        self.axes.text(x, y, fitted, font=font, va="top", parse_math=False, **{"color": INK, **style})
+        self.axes.text(x, y, text, font=font, va="top", parse_math=False, **{"color": INK, **style})
 
     def picture(self, x: float, y: float, run: Run) -> None:
         """The run's picture in a square tile, as large as fits, or a grey tile that says why there is none."""
@@ -291,11 +289,11 @@ class _Page:
         except (OSError, ValueError):
             photo, fault = None, "missing"
         if photo is None:
-            self.axes.fill([x, x, x + TILE, x + TILE], [y, y + TILE, y + TILE, y], color=EMPTY, linewidth=0)
+            self.axes.fill_between((x, x + TILE), y, y + TILE, color=EMPTY, linewidth=0)
             self.text(x + TILE / 2, y + TILE / 2 - LINE / 2, fault, TILE, color=FAINT, ha="center")
             return
         scale = round(TILE * DPI) / max(photo.size)
         photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
-        width, height = photo.width / DPI, photo.height / DPI
-        x, y = x + (TILE - width) / 2, y + (TILE - height) / 2
-        self.axes.imshow(photo, extent=(x, x + width, y + height, y), aspect="auto", interpolation="nearest")
+        right, down = (TILE + photo.width / DPI) / 2, (TILE + photo.height / DPI) / 2
+        extent = (x + TILE - right, x + right, y + down, y + TILE - down)
+        self.axes.imshow(photo, extent=extent, aspect="auto", interpolation="nearest")

@@ -123,7 +123,7 @@ def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
     summary = summarise(model)
     weights = model["weights"]
     if weights is not None and is_weights_file(weights):
-        digests["model.weights"] = file_digest(weights)
+        digests["model.weights"] = file_digest(weights, "model.weights")
     else:
         model["weights"] = summary.weights
     model.update(mean=list(summary.mean), std=list(summary.std), input_size=list(summary.input_size))
@@ -134,7 +134,7 @@ def _close_images(config: Config, digests: dict[str, str]) -> None:
     images = config.get("images", {})
     if "path" in images:
         file = photographs.find(images["path"], images["item"]) if "item" in images else images["path"]
-        digests["images"] = file_digest(str(file))
+        digests["images"] = file_digest(str(file), "images.path")
     elif "item" in images and not (isinstance(images["item"], int) and images["item"] >= 0):
         raise LookupError(f"images.item is {images['item']!r}; the embedded images are numbered from 0 on, or all")
 

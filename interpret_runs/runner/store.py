@@ -53,7 +53,7 @@ class Store:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file aside, then rename: readers see it whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.make_room(path)
         aside = path.with_name(f".{path.name}.{self._worker}")
         try:
             with aside.open("wb") as stream:
@@ -63,6 +63,14 @@ class Store:
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+    def make_room(self, path: Path) -> Path:
+        """`path` itself, once its folder exists: for what others write there, aside and renamed."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PermissionError(f"cannot write to {self.root}: {error.strerror}; set outputs=") from error
+        return path
 
     def write_artefact(self, run_id: str, name: str, content: bytes) -> dict[str, Any]:
         """Write one file of a run; returns what its record says of it: path in the store, size, digest."""

@@ -19,7 +19,7 @@ def summarise(model: Mapping[str, Any]) -> ModelSummary:
     """
     settings = {key: value for key, value in model.items() if key != "seed"}
     if settings.get("labels"):
-        settings["labels digest"] = file_digest(settings["labels"])
+        settings["labels digest"] = file_digest(settings["labels"], "model.labels")
     key = canonical([settings, __version__, version("torch"), version("torchvision")])
     if key not in _known:
         if model.get("factory"):

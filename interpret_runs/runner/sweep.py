@@ -82,7 +82,7 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
         from interpret_runs.runner.execute import execute, now
 
         with bar(1), batch(1) as progress:
-            done = execute(planned.batches[0], store, config["compute"]["device"], now(), progress)
+            done = execute(planned.batches[0], store, config["compute"]["device"], now(), progress, strict=True)
         if not done:
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
@@ -153,7 +153,7 @@ def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Co
     rows = table.set_index("run_id", drop=False)
     mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
     made: Path = build(settings["figure"])(
-        mine.reset_index(drop=True), store.root, store.figure_file(sweep_id), settings["name"]
+        mine.reset_index(drop=True), store.root, store.make_room(store.figure_file(sweep_id)), settings["name"]
     )
     return made
 

@@ -93,7 +93,10 @@ class Visualise(Task):
         fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
         memory.check(model, {PIXELS}, own, int(config["images"]), device)
         parameterisation = self._parameterisation(runs[:1])
-        build(first.config["optimizer"])(parameterisation.parameters())
+        try:
+            build(first.config["optimizer"])(parameterisation.parameters())
+        except (TypeError, ValueError, InstantiationException) as error:
+            raise ValueError(f"optimizer: {str(error.__cause__ or error).splitlines()[0]}") from error
         return max(1, fits // parameterisation.images)
 
     def execute(

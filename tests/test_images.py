@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from torch import Tensor
+from torchvision.models import SqueezeNet1_0_Weights, get_model_weights
+from torchvision.transforms.functional import normalize
+
+from interpret_runs.images import File, Folder, Picture, Shapes, png_bytes, png_text, preprocess, to_pil, to_tensor
+from interpret_runs.models import Preprocessing, load
+from interpret_runs.shapes import draw
+
+IMAGENET = Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture(scope="module")
+def chelsea() -> Image.Image:
+    return Image.fromarray(data.chelsea())  # type: ignore[no-untyped-call]
+
+
+def random_image(*size: int) -> Tensor:
+    return torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+
+
+# --- tensors and pictures ---------------------------------------------------------------------------------------
+
+
+def test_a_photograph_survives_the_round_trip(chelsea: Image.Image) -> None:
+    tensor = to_tensor(chelsea)
+    assert tensor.shape == (3, chelsea.height, chelsea.width)
+    assert tensor.dtype == torch.float32 and tensor.min() >= 0 and tensor.max() <= 1
+    assert to_pil(tensor).tobytes() == chelsea.tobytes()
+
+
+def test_pictures_are_rounded_not_cut_off() -> None:
+    image = random_image(9, 7)
+    assert (to_tensor(to_pil(image)) - image).abs().max() <= 0.5 / 255 + 1e-6
+    assert torch.equal(to_tensor(to_pil(image + 2)), torch.ones(3, 9, 7))
+
+
+@pytest.mark.parametrize("image", [torch.zeros(1, 3, 4, 4), torch.zeros(4, 4, 3), torch.full((3, 4, 4), torch.nan)])
+def test_what_is_no_image_is_refused(image: Tensor) -> None:
+    with pytest.raises(ValueError, match="image"):
+        to_pil(image)
+
+
+# --- preprocessing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("box", [None, (0, 0, 200, 299), (0, 0, 257, 256), (0, 0, 31, 90)])
+def test_preprocessing_is_torchvisions(chelsea: Image.Image, box: tuple[int, int, int, int] | None) -> None:
+    photo = chelsea.crop(box) if box else chelsea
+    image = preprocess(photo, IMAGENET)
+    assert image.shape == (3, 224, 224) and image.min() >= 0 and image.max() <= 1
+    expected = SqueezeNet1_0_Weights.IMAGENET1K_V1.transforms()(photo)
+    torch.testing.assert_close(normalize(image, IMAGENET.mean, IMAGENET.std), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "swin_t"])
+def test_the_weights_own_interpolation_is_kept(chelsea: Image.Image, name: str) -> None:
+    preprocessing = load(name, device="meta").preprocessing
+    assert preprocessing.interpolation == "bicubic"
+    expected = get_model_weights(name).DEFAULT.transforms()(chelsea)
+    image = normalize(preprocess(chelsea, preprocessing), preprocessing.mean, preprocessing.std)
+    torch.testing.assert_close(image, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64), (300, 300)])
+def test_the_photograph_covers_any_crop(size: tuple[int, int]) -> None:
+    white = Image.new("RGB", (50, 40), "white")
+    assert torch.equal(preprocess(white, Preprocessing(size, 64)), torch.ones(3, *size))
+
+
+# --- text in PNG files ------------------------------------------------------------------------------------------
+
+
+def test_text_survives_the_round_trip(tmp_path: Path) -> None:
+    text = {"run_id": "0123456789abcdef", "config": '{"name": "Möwe 鷗"}\n' * 5000, "empty": ""}
+    picture = to_pil(random_image(5, 6))
+    (tmp_path / "image.png").write_bytes(png_bytes(picture, text))
+    assert png_text(tmp_path / "image.png") == text
+    with Image.open(tmp_path / "image.png") as read:
+        assert read.tobytes() == picture.tobytes()
+
+
+def test_the_same_picture_gives_the_same_bytes() -> None:
+    assert png_bytes(to_pil(random_image(5, 6)), {"a": "b"}) == png_bytes(to_pil(random_image(5, 6)), {"a": "b"})
+
+
+@pytest.mark.parametrize("key", ["", "k" * 80, "鷗"])
+def test_keys_that_png_does_not_take(key: str) -> None:
+    with pytest.raises(ValueError, match="1 to 79 Latin-1"):
+        png_bytes(Image.new("RGB", (2, 2)), {key: "value"})
+
+
+def test_text_of_another_format_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "image.jpg")
+    with pytest.raises(ValueError, match="PNG files, not JPEG"):
+        png_text(tmp_path / "image.jpg")
+
+
+# --- image sets -------------------------------------------------------------------------------------------------
+
+
+def test_file_and_folder_read_the_same_picture(tmp_path: Path, chelsea: Image.Image) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "black.png")
+    chelsea.save(tmp_path / "chelsea.png")
+    pictures = [
+        image_set(IMAGENET)
+        for image_set in (
+            File(str(tmp_path / "chelsea.png")),
+            Folder(str(tmp_path), 1),
+            Folder(str(tmp_path), "chelsea.png"),
+        )
+    ]
+    for picture in pictures:
+        assert isinstance(picture, Picture)
+        assert (picture.name, picture.label, picture.mask) == ("chelsea.png", None, None)
+        assert torch.equal(picture.pixels, preprocess(chelsea, IMAGENET))
+
+
+def test_shapes_come_as_drawn_at_their_own_size() -> None:
+    picture, drawn = Shapes(5)(Preprocessing((64, 64), 64)), draw(5)
+    assert torch.equal(picture.pixels, drawn.image)
+    assert picture.mask is not None and torch.equal(picture.mask, drawn.mask)
+    assert picture.label == drawn.label
+
+
+@pytest.mark.parametrize("size", [(224, 224), (48, 96)])
+def test_shapes_and_their_masks_grow_together(size: tuple[int, int]) -> None:
+    picture, drawn = Shapes(5, "train")(Preprocessing(size, min(size))), draw(5, "train")
+    assert picture.pixels.shape == (3, *size) and picture.pixels.min() >= 0 and picture.pixels.max() <= 1
+    assert picture.mask is not None and picture.mask.dtype == torch.bool and picture.mask.shape == size
+    assert float(picture.mask.float().mean()) == pytest.approx(float(drawn.mask.float().mean()), abs=0.01)
+    torch.testing.assert_close(picture.pixels.mean((1, 2)), drawn.image.mean((1, 2)), rtol=0, atol=0.01)
+
+
+def test_image_sets_name_themselves() -> None:
+    assert repr(Shapes(3)) == "Shapes(item=3, split='test')"
+    assert Shapes(3) == Shapes(3) != Shapes(4)

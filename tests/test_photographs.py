@@ -1,0 +1,187 @@
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from interpret_runs.photographs import SUFFIXES, files, find, read
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A smooth picture, wider than high, no two corners alike."""
+    ramps = Image.linear_gradient("L"), Image.linear_gradient("L").rotate(90), Image.new("L", (256, 256), 90)
+    return Image.merge("RGB", ramps).resize((48, 32))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo: Image.Image) -> Path:
+    for name in ("b.png", "a.JPG", "c.webp", ".hidden.png"):
+        photo.save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    assert one.size == other.size
+    return max(abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True))
+
+
+def test_a_folder_lists_its_images_sorted(folder: Path) -> None:
+    assert [path.name for path in files(folder)] == ["a.JPG", "b.png", "c.webp"]
+    assert files(str(folder)) == files(folder)
+    assert all(path.suffix.lower() in SUFFIXES for path in files(folder))
+
+
+def test_place_and_name_find_the_same_image(folder: Path) -> None:
+    for place, path in enumerate(files(folder)):
+        assert find(folder, place) == find(folder, path.name) == path
+
+
+@pytest.mark.parametrize(("item", "words"), [(3, "images 0 to 2"), (-1, "images 0 to 2"), ("b.jpg", "closest: b.png")])
+def test_a_missing_item_names_its_neighbours(folder: Path, item: int | str, words: str) -> None:
+    with pytest.raises(LookupError, match=words):
+        find(folder, item)
+
+
+def test_folders_that_hold_no_images(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        files(folder / "nowhere")
+    with pytest.raises(NotADirectoryError, match="images=file"):
+        files(folder / "b.png")
+    with pytest.raises(LookupError, match="no image in folder"):
+        files(folder / "folder.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_modes_agree(tmp_path: Path, mode: str) -> None:
+    """Black and white, which every mode holds, read alike."""
+    board = Image.new("L", (8, 8))
+    board.paste(255, (0, 0, 4, 8))
+    stored = board.point(lambda level: level * 257, "I").convert("I;16") if mode == "I;16" else board.convert(mode)
+    stored.save(tmp_path / "board.png")
+    image = read(tmp_path / "board.png")
+    assert image.mode == "RGB"
+    assert image.tobytes() == board.convert("RGB").tobytes()
+
+
+def test_cmyk_reads_as_its_colours(tmp_path: Path, photo: Image.Image) -> None:
+    photo.convert("CMYK").save(tmp_path / "photo.tif")
+    assert difference(read(tmp_path / "photo.tif"), photo) <= 1
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    for mode in ("I;16", "I;16B"):
+        wide = Image.new(mode, (3, 1))
+        for x, level in enumerate((300, 32768, 65535)):
+            wide.putpixel((x, 0), level)
+        wide.save(tmp_path / "wide.tif")
+        image = read(tmp_path / "wide.tif")
+        assert [image.getpixel((x, 0)) for x in range(3)] == [(1,) * 3, (128,) * 3, (255,) * 3]
+
+
+def test_sixteen_bits_with_a_transparent_grey(tmp_path: Path) -> None:
+    Image.new("I;16", (2, 2), 32768).save(tmp_path / "wide.png", transparency=300)
+    assert read(tmp_path / "wide.png").getpixel((0, 0)) == (128,) * 3
+
+
+def test_floats_are_in_the_unit_interval(tmp_path: Path) -> None:
+    Image.new("F", (2, 2), 0.5).save(tmp_path / "half.tif")
+    assert read(tmp_path / "half.tif").getpixel((0, 0)) == (128,) * 3
+    for value in (1.5, float("nan")):
+        Image.new("F", (2, 2), value).save(tmp_path / "other.tif")
+        with pytest.raises(ValueError, match="grey values"):
+            read(tmp_path / "other.tif")
+
+
+def test_transparency_shows_white(tmp_path: Path) -> None:
+    for alpha, level in ((0, 255), (255, 0), (102, 153)):
+        Image.new("RGBA", (2, 2), (0, 0, 0, alpha)).save(tmp_path / "veil.png")
+        assert read(tmp_path / "veil.png").getpixel((0, 0)) == (level,) * 3
+    palette = Image.new("P", (2, 2))
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert read(tmp_path / "palette.png").getpixel((0, 0)) == (255,) * 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "operation"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_exif_orientation_is_undone(
+    tmp_path: Path, photo: Image.Image, orientation: int, operation: Image.Transpose
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo.transpose(operation).save(tmp_path / "turned.png", exif=exif)
+    assert read(tmp_path / "turned.png").tobytes() == photo.tobytes()
+
+
+def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for name in ("film.gif", "film.png", "film.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=50, lossless=True)
+        assert read(tmp_path / name).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no image .*nowhere.png.*; "):
+        read(tmp_path / "nowhere.png")
+    with pytest.raises(IsADirectoryError, match="images=folder"):
+        read(tmp_path)
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"image\.png' is not an image: the file is empty"):
+        read(path)
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=r"image\.png' is not an image"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp"])
+def test_every_cut_is_one_clear_error(tmp_path: Path, photo: Image.Image, suffix: str) -> None:
+    path = tmp_path / f"cut{suffix}"
+    photo.save(path)
+    content = path.read_bytes()
+    for share in (0.05, 0.3, 0.6, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's own, about metadata cut short
+                read(path)
+        except ValueError as error:
+            assert "is not an image: " in str(error) and "\n" not in str(error)
+        else:
+            assert share > 0.5  # no pixel was missing
+
+
+def test_damage_inside_is_found(tmp_path: Path, photo: Image.Image) -> None:
+    path = tmp_path / "damaged.png"
+    photo.save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not an image"):
+        read(path)
+
+
+def test_a_bomb_is_refused(tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo.save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="too large"):
+        read(tmp_path / "bomb.png")
+
+
+def test_planning_needs_no_torch() -> None:
+    code = "import sys, interpret_runs.photographs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
