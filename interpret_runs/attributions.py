@@ -37,6 +37,9 @@ class Attribution(ABC):
         with frozen(model):
             return self.maps(model, objective, images.detach(), rows).detach()
 
+    def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
+        """Raise LookupError where the method cannot explain `objective`; by one pass over (1, 3, H, W) at most."""
+
     def resolve(self, summary: ModelSummary) -> Self:
         """The same method with its layer, if it has one, as a dotted path."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
@@ -137,6 +140,11 @@ class GradCam(Attribution):
 
     layer: str
     relu: bool = True
+
+    def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
+        with frozen(model):
+            rows = torch.zeros(1, dtype=torch.long, device=image.device)
+            _activation_and_gradient(model, objective, self.layer, image.detach(), rows)
 
     def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
         activation, gradient = _activation_and_gradient(model, objective, self.layer, images, rows)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +26,19 @@ COPIES_OF_AN_IMAGE = 16
 MARGIN = 1.25
 
 
+_known: WeakKeyDictionary[nn.Module, dict[tuple[frozenset[str], tuple[int, int]], int]] = WeakKeyDictionary()
+
+
 def bytes_per_image(model: nn.Module, layers: Collection[str], size: tuple[int, int]) -> int:
     """Bytes that one more image of `size` (height, width) adds to a batch that is optimised up to `layers`."""
-    read = set(layers) - {PIXELS}
+    read = frozenset(layers) - {PIXELS}
+    known = _known.setdefault(model, {})
+    if (read, size) not in known:
+        known[read, size] = _measure(model, read, size)
+    return known[read, size]
+
+
+def _measure(model: nn.Module, read: frozenset[str], size: tuple[int, int]) -> int:
     saved = _saved_bytes(model, read, 2, size) - _saved_bytes(model, read, 1, size) if read else 0
     return int(MARGIN * (saved + COPIES_OF_AN_IMAGE * 3 * size[0] * size[1] * 4))
 

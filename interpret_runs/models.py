@@ -213,7 +213,7 @@ def _torchvision(
         exact = weights.rpartition(".")[2]
         if exact not in choices.__members__:
             raise LookupError(
-                f"no weights {weights!r} for {name}; it has {', '.join(c.name for c in choices)}, DEFAULT, null or a file"
+                f"no weights {weights!r} for {name}; it has {', '.join(choices.__members__)}, null or a file"
             )
         chosen = choices[exact]
     known = chosen if file is None and weights is not None else default

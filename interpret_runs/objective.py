@@ -38,6 +38,9 @@ class Objective(ABC):
     def __add__(self, other: Objective) -> Sum:
         return Sum((self, other), (1.0, 1.0)) if isinstance(other, Objective) else NotImplemented
 
+    def __radd__(self, other: int) -> Objective:
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # where sum() starts
+
     def __sub__(self, other: Objective) -> Sum:
         return Sum((self, other), (1.0, -1.0)) if isinstance(other, Objective) else NotImplemented
 

@@ -104,9 +104,8 @@ class Residual(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         stem = self.stem(images)
         branch = self.second(self.relu(self.first(stem)))
-        branch = branch + stem
-        stem += 10
-        return branch.relu_().mean((2, 3)) + stem.mean((2, 3))
+        branch += stem
+        return branch.relu_().mean((2, 3))
 
 
 class Block(nn.Module):

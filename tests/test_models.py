@@ -64,8 +64,13 @@ def test_imagenet_labels_are_found_however_they_are_spelt(resnet, label, index):
         assert resnet.class_index(label) == index
 
 
-def test_imagenet_labels_are_all_different(resnet):
-    assert [resnet.class_index(label) for label in resnet.labels] == list(range(1000))
+def test_imagenet_labels_are_all_different_but_for_a_dog_and_a_garment(resnet):
+    for index, label in enumerate(resnet.labels):
+        if label.lower() == "cardigan":
+            with pytest.raises(LookupError, match="names classes 264, 474"):
+                resnet.class_index(label)
+        else:
+            assert resnet.class_index(label) == index
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ def test_unknown_names_come_with_the_closest():
     with pytest.raises(LookupError, match="no model 'resnet_18'; closest: .*resnet18"):
         load("resnet_18")
     with pytest.raises(
-        LookupError, match="no weights 'V9' for resnet18; it has IMAGENET1K_V1, DEFAULT, null or a file"
+        LookupError, match="no weights 'V9' for resnet18; it has IMAGENET1K_V1, DEFAULT, null"
     ):
         load("resnet18", "V9")
     with pytest.raises(LookupError, match="no weights 'IMAGENET1K_V1' for shapes"):
@@ -137,7 +142,7 @@ def test_weights_come_from_a_file(tmp_path):
     assert loaded.summary.labels == load("shapes").summary.labels
     with pytest.raises(FileNotFoundError, match="absent"):
         load("shapes", str(tmp_path / "absent.pth"))
-    with pytest.raises(ValueError, match="not of this network: it lacks 'features"):
+    with pytest.raises(ValueError, match="not of this network: 'features.0.weight' is"):
         load("squeezenet1_0", str(tmp_path / "net.pth"))
 
 

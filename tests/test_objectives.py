@@ -88,7 +88,9 @@ def test_operands_never_change():
 
 def test_a_list_of_objectives_sums():
     assert sum([a, b, c]) == a + b + c
-    assert sum([a]) == Sum((a,))
+    assert sum([a]) == a
+    with pytest.raises(TypeError):
+        _ = 1 + a
 
 
 def test_a_product_of_a_list_is_image_by_image(model, images):

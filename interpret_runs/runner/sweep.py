@@ -116,7 +116,7 @@ def _check(planned: Plan, settings: Config, store: Store) -> None:
     store.check_writable()
     from interpret_runs.runner.execute import check
 
-    for group in planned.batches:
+    for group in {group[0].batch_key(): group for group in reversed(planned.batches)}.values():
         check(group, settings["compute"]["device"])
 
 

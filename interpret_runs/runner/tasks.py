@@ -92,6 +92,7 @@ class Visualise(Task):
         seen = height_and_width(wanted) if wanted is not None else own
         fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
         memory.check(model, {PIXELS}, own, int(config["images"]), device)
+        _try(model, objective_of(first, model), seen, device)
         parameterisation = self._parameterisation(runs[:1])
         try:
             build(first.config["optimizer"])(parameterisation.parameters())
@@ -160,11 +161,16 @@ class Attribute(Task):
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         model = model_of(runs[0], device)
         objective = stacked(runs, model)
-        method: Attribution = build(runs[0].config["attribution"])
-        method.resolve(model.summary)
+        method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
+        size = model.preprocessing.size
+        fits = memory.check(model, objective.layers, size, 1, device)
+        image = torch.zeros(1, 3, *size, device=device)
+        (first,), _ = _with_classes([objective_of(runs[0], model)], model, image)
+        _try(model, first, size, device)
+        method.check(model, first, image)
         if len({canonical(run.config["images"]) for run in runs}) == 1:
             self._picture(runs[0], model)
-        return memory.check(model, objective.layers, model.preprocessing.size, 1, device)
+        return fits
 
     def execute(
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
@@ -255,6 +261,13 @@ def stacked(runs: Sequence[Run], model: VisionModel) -> Objective:
 def picture(images: Tensor, text: Text) -> bytes:
     """One PNG of a run's images, side by side."""
     return png_bytes(to_pil(torch.cat(list(images), 2)), text)
+
+
+def _try(model: VisionModel, objective: Objective, size: tuple[int, int], device: torch.device) -> None:
+    """Score one grey image, so that an objective that does not fit its layers fails before anything is written."""
+    image = torch.full((1, 3, *size), 0.5, device=device)
+    with frozen(model), torch.no_grad():
+        score(model, objective, image)
 
 
 def _with_classes(objectives: list[Objective], model: VisionModel, images: Tensor) -> tuple[list[Objective], Tensor]:
