@@ -37,7 +37,7 @@ class Attribution(ABC):
         with frozen(model):
             return self.maps(model, objective, images.detach(), rows).detach()
 
-    def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
+    def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:  # noqa: B027  # most explain all
         """Raise LookupError where the method cannot explain `objective`; by one pass over (1, 3, H, W) at most."""
 
     def resolve(self, summary: ModelSummary) -> Self:

@@ -10,16 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-_RELU: set[Callable[..., Any]] = {
-    functional.relu,
-    functional.relu_,
-    torch.relu,
-    torch.relu_,
-    Tensor.relu,
-    Tensor.relu_,
-}
+_IN_PLACE: set[Callable[..., Any]] = {functional.relu_, torch.relu_, Tensor.relu_, functional.hardtanh_}
+_RELU: set[Callable[..., Any]] = {functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 _RELU6: set[Callable[..., Any]] = {functional.relu6}
 _HARDTANH: set[Callable[..., Any]] = {functional.hardtanh, functional.hardtanh_}
+# Where the flag `inplace` stands among the positional arguments of those that have it.
+_FLAG = {functional.relu: 1, functional.relu6: 1, functional.hardtanh: 3}
 
 
 class Rescue(TorchFunctionMode):
@@ -43,9 +39,15 @@ class Rescue(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         top = _ceiling(func, args, kwargs)
         values = args[0] if args else kwargs.get("input")
-        if top is None or not isinstance(values, Tensor) or len(values) != len(self.alive):
+        if top is None or not isinstance(values, Tensor) or values.shape[:1] != self.alive.shape:
             return func(*args, **kwargs)
-        return _RedirectedReLU.apply(values, self.alive, top)
+        place = _FLAG.get(func)
+        flag = args[place] if place is not None and len(args) > place else kwargs.get("inplace", False)
+        if func not in _IN_PLACE and not flag:
+            return _RedirectedReLU.apply(values, self.alive, top, False)
+        if values._is_view():  # autograd lets no function of ours change a view, but it lets a copy
+            return values.copy_(_RedirectedReLU.apply(values, self.alive, top, False))
+        return _RedirectedReLU.apply(values, self.alive, top, True)
 
 
 def _ceiling(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | None:
@@ -63,17 +65,28 @@ def _ceiling(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> flo
 
 class _RedirectedReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, alive: Tensor, top: float) -> Tensor:
-        ctx.save_for_backward(values)
+    def forward(ctx: Any, values: Tensor, alive: Tensor, top: float, in_place: bool) -> Tensor:
+        if in_place:
+            ctx.mark_dirty(values)
+        capped = top < float("inf")
+        result = functional.hardtanh(values, 0, top, in_place) if capped else functional.relu(values, in_place)
+        # What torch itself keeps: a network may overwrite the other one.
+        ctx.save_for_backward(values if capped and not in_place else result)
         ctx.alive, ctx.top = alive, top
-        return values.clamp(0, top) if top != float("inf") else values.clamp(min=0)
+        return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (values,), (grad,) = ctx.saved_tensors, grads
-        below, above = values <= 0, values >= ctx.top
-        passed = grad.masked_fill(below | above, 0)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (result,), (grad,) = ctx.saved_tensors, grads  # of ReLU6 perhaps its input, flat at the same places
+        passed = torch.ops.aten.hardtanh_backward(grad, result, 0, ctx.top)
+        on_host = grad.device.type == "cpu"
+        if on_host and bool(ctx.alive.all()):
+            return passed, None, None, None
+        blocked = (passed.reshape(len(passed), -1).abs().amax(1) == 0) & ~ctx.alive
+        # On a GPU to ask would be to wait, so the work below is done whether needed or not.
+        if on_host and not bool(blocked.any()):
+            return passed, None, None, None
         # Descent moves inputs against the gradient: a positive one pushes them down, a negative one up.
-        redirected = grad.masked_fill((below & (grad > 0)) | (above & (grad < 0)), 0)
-        blocked = (passed.flatten(1) == 0).all(1) & ~ctx.alive
-        return torch.where(blocked.view(-1, *[1] * (grad.ndim - 1)), redirected, passed), None, None
+        down, up = (result <= 0) & (grad > 0), (result >= ctx.top) & (grad < 0)
+        redirected = grad.masked_fill(down | up, 0)
+        return torch.where(blocked.view(-1, *[1] * (grad.ndim - 1)), redirected, passed), None, None, None

@@ -144,6 +144,7 @@ class _Loop:
         self.look, self.parameterisation, self.optimizer, self.schedule = look, parameterisation, optimizer, schedule
         device, count = look.rows.device, len(look.rows)
         self.alive = torch.zeros(count, dtype=torch.bool, device=device)
+        self.spared = self.alive.clone()
         self.failed = torch.zeros(count, dtype=torch.long, device=device)
         self.rescue = Rescue(self.alive) if schedule.rescue else None
         self.rescuing = schedule.rescue
@@ -163,10 +164,13 @@ class _Loop:
 
     def _watch(self, step: int, scores: Tensor) -> None:
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), step + 1)
-        self.alive.copy_(scores > 0)
+        alive = scores > 0
         if self.schedule.rescue and (step + 1) % RESCUE_EVERY == 0:
-            # An image can die again under a harder transform, so the patch comes back when one has.
-            self.rescuing = not bool(self.alive.all())
+            # An image can die again under a harder transform, so the patch comes back when one has. Until
+            # the next check whoever lives now is spared: no image may depend on whether others need the patch.
+            self.spared.copy_(alive)
+            self.rescuing = not bool(alive.all())
+        self.alive.copy_(alive | self.spared)
         every = self.schedule.history_every
         if every and (step == 0 or (step + 1) % every == 0):
             self.noted.append((step + 1, scores))

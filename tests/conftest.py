@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import networks
@@ -52,3 +53,11 @@ def cat() -> Tensor:
 def coffee() -> Tensor:
     """A cup of coffee."""
     return photograph("coffee")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Facts kept between commands are kept for this session only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERPRET_RUNS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

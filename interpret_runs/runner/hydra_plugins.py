@@ -6,7 +6,6 @@ from types import ModuleType
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -51,7 +50,6 @@ class PoolLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
-        state = Singleton.get_state()
         returns = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -67,7 +65,6 @@ class PoolLauncher(Launcher):
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
-            Singleton.set_state(state)
         return returns
 
 

@@ -1,0 +1,193 @@
+from math import radians
+
+import pytest
+import torch
+
+from interpret_runs.transforms import Standard, Unchanged
+
+STILL = {"jitter": 0, "scale": (1, 1), "rotate": 0, "late_jitter": 0}
+
+
+def parameters(first=(0, 0), scale=1, degrees=0, second=(0, 0)):
+    """One image's parameters in the order in which they act; shifts are (down, right) in pixels."""
+    return torch.tensor([[*first, scale, radians(degrees), *second]], dtype=torch.float64)
+
+
+def coordinates(height, width):
+    """(1, 2, H, W): each pixel's row and column, from the centre."""
+    rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+    columns = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+
+
+def dot(row, column, size=(9, 9)):
+    image = torch.zeros(1, 3, *size, dtype=torch.float64)
+    image[:, :, row, column] = 1
+    return image
+
+
+def brightest(image):
+    place = image[0, 0].argmax().item()
+    return divmod(place, image.shape[3])
+
+
+# --- where things go --------------------------------------------------------------------------------------------
+
+
+def test_no_strength_is_the_identity(images):
+    transform = Standard(**STILL)
+    for step in transform.draw(3, (0, 1), 2):
+        torch.testing.assert_close(transform(images, step), images, rtol=0, atol=1e-12)
+        single = images.float()
+        torch.testing.assert_close(transform(single, step), single, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("when", ["first", "second"])
+@pytest.mark.parametrize(("down", "right"), [(2, 0), (0, 2), (-3, 1), (1, -2)])
+def test_a_shift_moves_the_image_down_and_right(when, down, right, images):
+    moved = Standard(fill=0.25)(images[:1], parameters(**{when: (down, right)}))
+    expected = torch.full_like(images[:1], 0.25)
+    height, width = images.shape[2:]
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                expected[..., row, column] = images[:1, :, row - down, column - right]
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-12)
+
+
+def test_half_a_pixel_is_the_mean_of_two():
+    moved = Standard(fill=0)(dot(4, 4), parameters(first=(0, 0.5)))
+    assert moved[0, 0, 4, 4].item() == pytest.approx(0.5)
+    assert moved[0, 0, 4, 5].item() == pytest.approx(0.5)
+
+
+def test_a_scale_above_1_magnifies_about_the_centre():
+    for row, column, expected in [(4, 4, (4, 4)), (4, 5, (4, 6)), (3, 4, (2, 4)), (3, 5, (2, 6))]:
+        assert brightest(Standard(fill=0)(dot(row, column), parameters(scale=2))) == expected
+    shrunk = Standard(fill=0)(torch.ones(1, 3, 8, 8, dtype=torch.float64), parameters(scale=0.5))
+    assert shrunk.sum().item() == pytest.approx(3 * 16, rel=1e-9), "half the side is a quarter of the area"
+
+
+def test_a_positive_angle_turns_clockwise_about_the_centre(images):
+    square = images[:, :, :12]
+    turned = Standard()(square, parameters(degrees=90).repeat(4, 1))
+    torch.testing.assert_close(turned, torch.rot90(square, -1, (2, 3)), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        Standard()(images, parameters(degrees=180).repeat(4, 1)), images.flip(2, 3), rtol=0, atol=1e-9
+    )
+    assert brightest(Standard(fill=0)(dot(4, 6, (9, 15)), parameters(degrees=90))) == (3, 7), "not square"
+
+
+def test_the_image_is_not_squeezed_when_it_turns():
+    """A 3 x 3 block in a wide image stays 3 x 3 under a quarter turn."""
+    block = torch.zeros(1, 3, 9, 21, dtype=torch.float64)
+    block[..., 3:6, 9:12] = 1
+    torch.testing.assert_close(Standard(fill=0)(block, parameters(degrees=90)), block, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (20, 33)])
+def test_jitter_scale_rotation_and_late_jitter_act_in_that_order(size):
+    """Sampling a map of coordinates tells from where each pixel was read."""
+    first, scale, degrees, second = (2.0, -1.5), 1.3, 25.0, (-0.5, 3.0)
+    here = coordinates(*size)
+    cosine, sine = (f(torch.tensor(radians(degrees), dtype=torch.float64)) for f in (torch.cos, torch.sin))
+    row, column = here[0, 0] - second[0], here[0, 1] - second[1]
+    row, column = cosine * row - sine * column, sine * row + cosine * column  # turn back
+    expected = torch.stack([row / scale - first[0], column / scale - first[1]])
+    inside = (expected.abs() <= torch.tensor(size)[:, None, None] / 2 - 0.5).all(0)
+    found = Standard(fill=0)(here, parameters(first, scale, degrees, second))[0]
+    torch.testing.assert_close(found[:, inside], expected[:, inside], rtol=0, atol=1e-9)
+    assert inside.float().mean() > 0.4
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.5, 1.0])
+def test_what_lies_outside_is_fill(fill):
+    images = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    transform = Standard(fill=fill)
+    assert torch.equal(transform(images, parameters(first=(20, 0))), torch.full_like(images, fill))
+    flat = torch.full_like(images, fill)
+    torch.testing.assert_close(transform(flat, parameters((1, 2), 0.7, 30, (3, 3))), flat)
+
+
+def test_each_image_takes_its_own_parameters(images):
+    own = torch.cat([parameters(first=(shift, 0)) for shift in range(4)])
+    together = Standard()(images, own)
+    alone = [Standard()(image[None], own[[index]]) for index, image in enumerate(images)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_gradients_pass(images):
+    transform = Standard()
+    transform(images.requires_grad_(), transform.draw(1, range(4))[0]).sum().backward()
+    assert (images.grad != 0).float().mean() > 0.5
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_one_table_is_drawn_per_run_whatever_the_batch(images):
+    transform = Standard()
+    together = transform.draw(5, (7, 1, 4), images)
+    assert together.shape == (5, 3 * images, 6)
+    for run, seed in enumerate((7, 1, 4)):
+        alone = transform.draw(5, (seed,), images)
+        assert torch.equal(together[:, run * images : (run + 1) * images], alone)
+    assert torch.unique(together.flatten(0, 1), dim=0).shape[0] == 5 * 3 * images, "no two draws are equal"
+
+
+def test_global_random_state_neither_matters_nor_changes():
+    first = Standard().draw(3, (0,))
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    assert torch.equal(Standard().draw(3, (0,)), first)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_draws_fill_their_ranges_evenly():
+    drawn = Standard(jitter=8, scale=(0.5, 1.5), rotate=20, late_jitter=2).draw(4000, (0,)).flatten(0, 1)
+    for column, (low, high) in enumerate([(-4, 4), (-4, 4), (0.5, 1.5), (-radians(20), radians(20)), (-1, 1), (-1, 1)]):
+        values = drawn[:, column]
+        width = high - low
+        assert low <= values.min() < low + 0.01 * width and high - 0.01 * width < values.max() <= high
+        assert values.mean().item() == pytest.approx((low + high) / 2, abs=0.02 * width)
+        assert values.std().item() == pytest.approx(width / 12**0.5, rel=0.03)
+
+
+def test_no_change_draws_nothing(images):
+    assert Unchanged().draw(5, (0, 1), 3).shape == (5, 6, 0)
+    assert Unchanged()(images, Unchanged().draw(1, (0, 1), 2)[0]) is images
+
+
+# --- size -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", [Standard(**STILL, size=(24, 18)), Unchanged(size=(24, 18))], ids=repr)
+def test_the_network_sees_the_size_asked_for(transform, images):
+    seen = transform(images, transform.draw(1, range(4))[0])
+    assert seen.shape == (4, 3, 24, 18)
+    torch.testing.assert_close(seen, transform.clean(images), rtol=0, atol=1e-12)
+    torch.testing.assert_close(seen.mean(), images.mean(), rtol=0.02, atol=0)
+
+
+def test_one_number_is_a_square_and_none_the_images_own_size(images):
+    assert Unchanged(7).clean(images).shape == (4, 3, 7, 7)
+    assert Unchanged().clean(images) is Standard(size=(16, 12)).clean(images) is images
+
+
+def test_shrinking_averages_rather_than_skips():
+    stripes = torch.zeros(1, 3, 32, 32)
+    stripes[..., ::2] = 1
+    inner = Unchanged(8).clean(stripes)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inner, torch.full_like(inner, 0.5), rtol=0, atol=0.02)
+
+
+def test_shifts_are_in_the_pixels_that_the_network_sees():
+    shifted = Standard(size=8, fill=0)(torch.ones(1, 3, 16, 16, dtype=torch.float64), parameters(first=(0, 2)))
+    assert shifted[0, 0, 0].tolist() == pytest.approx([0, 0, 1, 1, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("scale", [(0, 1), (1.1, 0.9), (-1, 1)])
+def test_a_wrong_scale_is_named(scale):
+    with pytest.raises(ValueError, match=r"transform.scale is \[.*\]; it must be \[lowest, highest\], both above 0"):
+        Standard(scale=scale)
