@@ -14,6 +14,8 @@ from time import perf_counter
 RESULTS = Path(__file__).parent / "RESULTS.md"
 ROOT = Path(__file__).parents[1]
 
+Function = Callable[[], object]
+
 
 def parser(purpose: str) -> argparse.ArgumentParser:
     """Command line of a benchmark: how often, and whether to keep the result."""
@@ -23,7 +25,9 @@ def parser(purpose: str) -> argparse.ArgumentParser:
     return made
 
 
-def alternate(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
+def alternate(
+    first: Callable[[], object], second: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
     """Seconds of `first` and `second`, run in turns so that a busy machine slows both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
@@ -32,7 +36,7 @@ def alternate(first: Callable[[], object], second: Callable[[], object], repeats
     return seconds
 
 
-def seconds_of(function: Callable[[], object]) -> float:
+def seconds_of(function: Function) -> float:
     started = perf_counter()
     function()
     return perf_counter() - started

@@ -8,7 +8,12 @@ import measure
 RUN = str(measure.ROOT / "run.py")
 GRIDS = {
     1024: ["objective.channel=range(0,128)", "parameterisation=fourier,pixel", "layer=middle,late", "seed=0,1"],
-    10240: ["objective.channel=range(0,128)", "parameterisation=fourier,pixel", "layer=middle,late", "seed=range(0,20)"],
+    10240: [
+        "objective.channel=range(0,128)",
+        "parameterisation=fourier,pixel",
+        "layer=middle,late",
+        "seed=range(0,20)",
+    ],
 }
 BARS = {1024: "3 s", 10240: "20 s (for 10,000)"}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpret_runs.activations import Activations, as_grid, capture
+from interpret_runs.layer_table import trace
 from interpret_runs.objective import Objective
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OUTPUT, PIXELS, ModelSummary
@@ -34,7 +35,7 @@ class Attribution(ABC):
     def __call__(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor | None = None) -> Tensor:
         if rows is None:
             rows = torch.arange(len(images), device=images.device)
-        with frozen(model):
+        with torch.enable_grad(), frozen(model):
             return self.maps(model, objective, images.detach(), rows).detach()
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:  # noqa: B027  # most explain all
@@ -75,7 +76,7 @@ class IntegratedGradients(Attribution):
     as `steps` grows; `measure` returns how far it is off, relative to that difference.
 
     Args:
-        steps: points on the line, at least 1.
+        steps: points on the line, at least 2.
         baseline: ``black``, ``white``, or ``mean``, the colour that the model normalises to zero.
         tolerance: largest relative error of a map that counts as converged.
     """
@@ -85,8 +86,8 @@ class IntegratedGradients(Attribution):
     tolerance: float = 0.01
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"attribution.steps is {self.steps!r}; it must be a whole number from 1 on")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 2:
+            raise ValueError(f"attribution.steps is {self.steps!r}; it must be a whole number from 2 on")
         if self.baseline not in ("black", "white", "mean"):
             raise ValueError(f"attribution.baseline is {self.baseline!r}; it is black, white or mean")
 
@@ -142,7 +143,7 @@ class GradCam(Attribution):
     relu: bool = True
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
-        with frozen(model):
+        with torch.enable_grad(), frozen(model):
             rows = torch.zeros(1, dtype=torch.long, device=image.device)
             _activation_and_gradient(model, objective, self.layer, image.detach(), rows)
 
@@ -184,7 +185,8 @@ def _forward(model: nn.Module, layers: set[str], images: Tensor, rows: Tensor) -
 
 def _last_upstream(model: Any, objective: Objective, images: Tensor, rows: Tensor) -> str:
     """The last layer, in the order they finish, on which the objective depends."""
-    candidates = [layer.path for layer in model.summary.layers if layer.calls == 1 and layer.shape]
+    layers = model.summary.layers if hasattr(model, "summary") else trace(model, images.detach())[0]
+    candidates = [layer.path for layer in layers if layer.calls == 1 and layer.shape]
     activations = _forward(model, {*candidates, *objective.layers}, images, rows)
     gradients = torch.autograd.grad(
         objective(activations).sum(), [activations[name] for name in candidates], allow_unused=True

@@ -21,6 +21,15 @@ INK, FRAME = (38, 38, 38), (200, 200, 200)
 PAPER = (255, 255, 255)
 
 
+def robust_limit(values: Tensor, share: float = 0.99) -> float:
+    """The magnitude that `share` of the values do not pass, so that a few outliers do not hide all others.
+
+    `limit_of` where that is 0. What is beyond it is drawn in the last colour.
+    """
+    magnitudes = values.abs().flatten().sort().values
+    return float(magnitudes[int(share * (len(magnitudes) - 1))]) or limit_of(values)
+
+
 def limit_of(values: Tensor) -> float:
     """The largest absolute value, of one map or of several that are to share a scale.
 

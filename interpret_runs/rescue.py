@@ -21,9 +21,10 @@ _FLAG = {functional.relu: 1, functional.relu6: 1, functional.hardtanh: 3}
 class Rescue(TorchFunctionMode):
     """While active, ReLU and ReLU6, module or functional, redirect gradients that would vanish.
 
-    For an image that is not yet alive, where a ReLU would pass no gradient at all for it, the gradient
-    passes instead wherever it does not push an input further into the flat part: below 0, or above 6
-    for ReLU6 (after Lucid's redirected ReLU). Values never change, nor gradients of living images.
+    For an image that is not yet alive, at each position where a ReLU would pass no gradient at all, the
+    gradient passes instead wherever it does not push an input further into the flat part: below 0, or
+    above 6 for ReLU6. Lucid's redirected ReLU asks so of a whole image, and leaves one flat that lives in
+    a corner only. Values never change, nor gradients of living images.
 
     Args:
         alive: (B,) bool, one entry an image, changed in place by whoever knows.
@@ -82,11 +83,18 @@ class _RedirectedReLU(torch.autograd.Function):
         on_host = grad.device.type == "cpu"
         if on_host and bool(ctx.alive.all()):
             return passed, None, None, None
-        blocked = (passed.reshape(len(passed), -1).abs().amax(1) == 0) & ~ctx.alive
+        blocked = _nothing_passes(passed) & ~ctx.alive.view(-1, *[1] * (grad.ndim - 1))
         # On a GPU to ask would be to wait, so the work below is done whether needed or not.
         if on_host and not bool(blocked.any()):
             return passed, None, None, None
         # Descent moves inputs against the gradient: a positive one pushes them down, a negative one up.
         down, up = (result <= 0) & (grad > 0), (result >= ctx.top) & (grad < 0)
         redirected = grad.masked_fill(down | up, 0)
-        return torch.where(blocked.view(-1, *[1] * (grad.ndim - 1)), redirected, passed), None, None, None
+        return torch.where(blocked, redirected, passed), None, None, None
+
+
+def _nothing_passes(gradient: Tensor) -> Tensor:
+    """Where a gradient is 0 in all channels: by position for (B, C, H, W), by image for other ranks."""
+    if gradient.ndim == 4:
+        return (gradient == 0).all(1, keepdim=True)
+    return (gradient.reshape(len(gradient), -1) == 0).all(1).view(-1, *[1] * (gradient.ndim - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 from interpret_runs.activations import Activations, capture
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.parameterisations import Parameterisation
+from interpret_runs.parameterisations import Fourier, Parameterisation
 from interpret_runs.rescue import Rescue
 from interpret_runs.scoring import frozen
 from interpret_runs.summary import PIXELS
-from interpret_runs.transforms import Transform
+from interpret_runs.transforms import Standard, Transform
 
 RESCUE_EVERY = 16
+# An image whose values spread less than this has not begun; after so many steps it may be meant to be flat.
+FLAT = 0.05
+FLAT_STEPS = 32
+ADAM = partial(torch.optim.Adam, lr=0.05)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,9 @@ class Visualisation:
 def visualise(
     model: VisionModel,
     objective: Objective,
-    parameterisation: Parameterisation,
-    transform: Transform,
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+    parameterisation: Parameterisation | None = None,
+    transform: Transform | None = None,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = ADAM,
     schedule: Schedule | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Visualisation:
@@ -85,6 +90,8 @@ def visualise(
     objective made by `Objective.stack` gives each run its unit. The model is left as it was found.
 
     Args:
+        parameterisation: one Fourier image of 128 pixels by default.
+        transform: the standard set by default, at the network's own size where it takes no other.
         optimizer: called with the parameters; must act on each element by itself, as Adam does.
         progress: called with the number of steps done, after every step.
 
@@ -96,11 +103,12 @@ def visualise(
     objective = objective.resolve(model.summary)
     if objective.needs_output:
         raise ValueError("target top1 needs an image: name a class, or use task=attribute")
-    parameterisation = parameterisation.to(device)
+    parameterisation = (parameterisation or Fourier()).to(device)
+    transform = transform or Standard(size=None if model.summary.any_size else model.preprocessing.size)
     runs = len(parameterisation.seeds)
     rows = torch.arange(runs, device=device).repeat_interleave(parameterisation.images)
     table = transform.draw(schedule.steps, parameterisation.seeds, parameterisation.images).to(device)
-    with frozen(model), capture(model, objective.layers - {PIXELS}) as forward:
+    with torch.enable_grad(), frozen(model), capture(model, objective.layers - {PIXELS}) as forward:
         look = _Look(forward, objective, transform, rows, schedule.precision)
         loop = _Loop(look, parameterisation, optimizer(parameterisation.parameters()), schedule)
         for step in range(schedule.steps):
@@ -154,17 +162,20 @@ class _Loop:
     def step(self, step: int, parameters: Tensor) -> None:
         self.optimizer.zero_grad()
         with self.rescue if self.rescue is not None and self.rescuing else nullcontext():
-            scores = self.look(self.parameterisation(), parameters)
+            images = self.parameterisation()
+            scores = self.look(images, parameters)
         torch.autograd.backward(-scores.sum())
         self.optimizer.step()
-        self._watch(step, scores.detach())
+        self._watch(step, images.detach(), scores.detach())
         if step + 1 in self.schedule.snapshots:
             with torch.no_grad():
                 self.snapshots[step + 1] = self.parameterisation().cpu()
 
-    def _watch(self, step: int, scores: Tensor) -> None:
+    def _watch(self, step: int, images: Tensor, scores: Tensor) -> None:
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), step + 1)
         alive = scores > 0
+        if step < FLAT_STEPS:
+            alive &= images.flatten(1).std(1) >= FLAT
         if self.schedule.rescue and (step + 1) % RESCUE_EVERY == 0:
             # An image can die again under a harder transform, so the patch comes back when one has. Until
             # the next check whoever lives now is spared: no image may depend on whether others need the patch.

@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from interpret_runs.runner.app import main
-from interpret_runs.runner.compose import Composer, parse
+from interpret_runs.runner.compose import Composer
 from interpret_runs.runner.grid import points
 from interpret_runs.runner.runs import Run, close
 from interpret_runs.runner.store import Record, Store
@@ -30,6 +31,8 @@ from interpret_runs.runner.store import Record, Store
 PROJECT = Path(__file__).parents[1]
 # A picture of 16 x 16 pixels after two steps: milliseconds.
 QUICK = ("task.steps=2", "parameterisation.size=16")
+# A contact sheet takes longer than such a sweep, and has tests of its own.
+NO_SHEET = "figure._target_=command_line.no_sheet"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def apart(
     return subprocess.Popen(
         [sys.executable, str(PROJECT / script), *arguments],
         cwd=folder,
-        env={**_plain_environment(), "OMP_NUM_THREADS": "1", **(environment or {})},
+        env={**_plain_environment(), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -118,20 +121,16 @@ def hydra(*overrides: str) -> Iterator[tuple[ConfigLoader, DictConfig]]:
         _forget()
 
 
+@lru_cache(maxsize=1)
+def _composer() -> tuple[ConfigLoader, Composer]:
+    with hydra() as (loader, master):
+        return loader, Composer(loader, master)
+
+
 def planned(*overrides: str) -> list[Run]:
     """The runs that a sweep over `overrides` stands for."""
-    with hydra(*overrides) as (loader, master):
-        composer = Composer(loader, master)
-        return [
-            run
-            for point in points(parse_texts(overrides), None, [], loader)
-            for run in close(*composer.compose(point))
-        ]
-
-
-def parse_texts(overrides: Sequence[str]) -> list[str]:
-    assert all(parse([text], GlobalHydra.instance().config_loader()) for text in overrides)
-    return list(overrides)
+    loader, composer = _composer()
+    return [run for point in points(overrides, None, [], loader) for run in close(*composer.compose(point))]
 
 
 def the_run(*overrides: str) -> Run:
@@ -142,6 +141,11 @@ def the_run(*overrides: str) -> Run:
 
 def ids(*overrides: str) -> list[str]:
     return [run.id for run in planned(*overrides)]
+
+
+def no_sheet(_index: Any, _root: Path, out: Path, *_: Any, **__: Any) -> Path:
+    """In place of a contact sheet."""
+    return out
 
 
 def store(name: str = "default") -> Store:

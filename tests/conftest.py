@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from interpret_runs.models import VisionModel, load
 
+torch.set_num_threads(1)  # the networks are tiny, and threads that wait for each other cost more than they gain
 SQUEEZENET = Path(__file__).parents[2] / "shared/weights/squeezenet1_0-imagenet.safetensors"
 
 

@@ -91,6 +91,21 @@ class InPlace(nn.Module):
         return self.head(values).mean((2, 3))
 
 
+class Aliased(nn.Module):
+    """Keeps a second name of what `identity` returns, and overwrites it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.identity = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = self.conv(images)
+        kept = self.identity(values)
+        values.relu_()
+        return kept.mean((2, 3))
+
+
 class Residual(nn.Module):
     """``inner(x) + x`` where `inner` works in place and the sum does too."""
 

@@ -37,6 +37,12 @@ def test_recorded_values_survive_a_residual_branch_that_overwrites_them(images):
     torch.testing.assert_close(seen["second"], network.second(first.relu()))
 
 
+def test_recorded_values_survive_another_name_through_which_they_are_overwritten(images):
+    model = bare(networks.Aliased())
+    expected = model.network.conv(images)
+    torch.testing.assert_close(record(model, ["identity", "logits"], images)["identity"], expected)
+
+
 @pytest.mark.parametrize(
     "network",
     [networks.plain(), networks.Residual(), networks.Tokens(), networks.ChannelsLast()]

@@ -92,9 +92,7 @@ def test_preprocessing_comes_with_the_weights():
 def test_unknown_names_come_with_the_closest():
     with pytest.raises(LookupError, match="no model 'resnet_18'; closest: .*resnet18"):
         load("resnet_18")
-    with pytest.raises(
-        LookupError, match="no weights 'V9' for resnet18; it has IMAGENET1K_V1, DEFAULT, null"
-    ):
+    with pytest.raises(LookupError, match="no weights 'V9' for resnet18; it has IMAGENET1K_V1, DEFAULT, null"):
         load("resnet18", "V9")
     with pytest.raises(LookupError, match="no weights 'IMAGENET1K_V1' for shapes"):
         load("shapes", "IMAGENET1K_V1")

@@ -72,7 +72,26 @@ def test_gradients_of_living_images_are_exactly_the_same(relu, top):
     start[1] = -1 - start[1].abs()  # blocked entirely, but called alive
     expected = pulled(relu, start, towards)
     assert torch.equal(pulled(relu, start, towards, dead()), expected)
-    assert torch.equal(pulled(relu, start, towards, dead(0, 2)), expected), "some gradient passes for images 0 and 2"
+
+
+@EVERY_WAY
+def test_of_an_image_not_yet_alive_only_positions_where_nothing_passes_change(relu, top):
+    start, towards = values(3, 4, 5, 5), values(3, 4, 5, 5).flip(0)
+    start[0, :, 2:] = -1 - start[0, :, 2:].abs()
+    expected, found = pulled(relu, start, towards), pulled(relu, start, towards, dead(0, 2))
+    passes = (expected != 0).any(1, keepdim=True).expand_as(start)
+    assert passes[0].any() and not passes[0, :, 2:].any()
+    assert torch.equal(found[passes], expected[passes])
+    assert torch.equal(found[0, :, 2:], -towards[0, :, 2:].clamp(min=0))
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 4)])
+def test_vectors_and_tokens_are_asked_as_a_whole(shape):
+    start = values(*shape)
+    start[1] = -1 - start[1].abs()
+    expected, found = (pulled(functional.relu, start, torch.ones(shape), alive) for alive in (None, dead(0, 1)))
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+    assert torch.equal(found[1], -torch.ones_like(start[1]))
 
 
 @EVERY_WAY
@@ -81,7 +100,7 @@ def test_a_dead_image_is_pulled_up_and_its_living_neighbours_are_left_alone(relu
     start[1] = -1 - start[1].abs()
     expected = pulled(relu, start, towards)
     assert expected[1].abs().max() == 0 and expected[0].abs().max() > 0
-    found = pulled(relu, start, towards, dead(0, 1))
+    found = pulled(relu, start, towards, dead(1))
     assert torch.equal(found[[0, 2]], expected[[0, 2]])
     # Descent moves against the gradient: where the score asks for more, inputs rise; where for less, they stay.
     assert torch.equal(found[1], -towards[1].clamp(min=0))

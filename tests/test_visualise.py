@@ -43,7 +43,7 @@ def run(model, objective, parameterisation=None, transform=None, optimizer=adam,
         Logit(3),
         Logit(1) - Logit(2),
         Channel("2", 1) - 0.1 * TotalVariation() - 0.1 * L2(),
-        Channel("3", 1) * Channel("3", 2),
+        Channel("2", 1) * Channel("2", 1),
     ],
     ids=repr,
 )
@@ -181,7 +181,7 @@ class Dusk(Transform):
 
 @pytest.mark.parametrize("dark", [range(2, 6), range(20, 24), range(14, 18)])
 def test_a_dead_neighbour_does_not_matter_to_an_image_that_dies_for_a_while(dark):
-    """The second unit can never live, so the patch stays in place; the first lives, dies in the dark and lives again."""
+    """The second unit can never live, so the patch stays in place; the first lives, dies in the dark, lives again."""
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
     nn.init.constant_(network[0].weight, 1.0)
     network[0].bias.data = torch.tensor([-0.7, -9.0])
@@ -312,7 +312,7 @@ class Spoilt(Transform):
         return table
 
     def __call__(self, images, parameters):
-        return images + parameters[:, :, None, None].to(images.dtype)
+        return images * (1 + parameters[:, :, None, None]).to(images.dtype)
 
 
 @pytest.mark.parametrize("rescue", [True, False])

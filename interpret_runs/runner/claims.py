@@ -50,8 +50,10 @@ class Claims:
         self._release()
 
     def _release(self) -> None:
-        for run_id in self.held:
-            self._store.claim_file(run_id).unlink(missing_ok=True)
+        for file in map(self._store.claim_file, self.held):
+            found = _look(file)
+            if found and found[1] == _owner():  # else it was taken over from a process that slept too long
+                file.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         while not self._stop.wait(HEARTBEAT):
@@ -61,44 +63,65 @@ class Claims:
 
 
 def _claim(file: Path) -> bool:
-    for _ in range(2):
-        try:
-            descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            if not _is_stale(file) or not _clear(file):
-                return False
-            continue
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, stream)
-        return True
-    return False
+    return _make(file) or (_clear(file) and _make(file))
 
 
-def _is_stale(file: Path) -> bool:
+def _make(file: Path) -> bool:
     try:
-        age = time() - file.stat().st_mtime
-        owner = json.loads(file.read_text(encoding="utf-8") or "{}")
-    except (FileNotFoundError, ValueError):
-        return False  # released, or being written, just now
-    if age > STALE:
-        return True
-    return owner.get("host") == socket.gethostname() and not _lives(owner.get("pid", 0))
-
-
-def _clear(file: Path) -> bool:
-    """Move a stale claim away. Of several processes that try, the rename lets one win."""
-    aside = file.with_name(f".stale-{file.name}-{os.getpid()}")
-    try:
-        file.rename(aside)
-    except FileNotFoundError:
+        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
         return False
-    aside.unlink(missing_ok=True)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(_owner())
     return True
 
 
+def _owner() -> str:
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def _clear(file: Path) -> bool:
+    """Remove a claim if it is stale; whether there is none any more.
+
+    Several processes may find one stale claim, and a slow one may act when another's new claim is there
+    already. So who removes it has to claim just this state of it, and to find it unchanged.
+    """
+    found = _look(file)
+    if found is None:
+        return True
+    if not _is_stale(*found):
+        return False
+    mark = file.with_name(f".{file.name}-{found[0]}")
+    if not _claim(mark):
+        return False
+    try:
+        if unchanged := _look(file) == found:
+            file.unlink(missing_ok=True)
+    finally:
+        mark.unlink(missing_ok=True)
+    return unchanged
+
+
+def _look(file: Path) -> tuple[int, str] | None:
+    """When a claim was last touched, in nanoseconds, and what it says; None where there is none."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return os.fstat(stream.fileno()).st_mtime_ns, stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def _is_stale(touched: int, text: str) -> bool:
+    if time() - touched / 1e9 > STALE:
+        return True
+    try:
+        owner = json.loads(text)
+        return owner["host"] == socket.gethostname() and not _lives(owner["pid"])
+    except (ValueError, LookupError, TypeError):
+        return False  # being written just now, or damaged: it has to age
+
+
 def _lives(pid: int) -> bool:
-    if pid <= 0:
-        return True  # an owner that is not named has to age
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, OverrideType, Transformer
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -37,9 +37,11 @@ class Setting:
             return [cls(key, text, override.value(), changes)]
         if not override.is_discrete_sweep():
             raise ValueError(f"{override.input_line}: an interval has no end of values; give a list or range(...)")
-        texts = override.sweep_iterator(transformer=Transformer.str)
-        values = (Override._convert_value(value) for value in override.sweep_iterator())
-        settings = [cls(key, f"{key}={text}", value, changes) for text, value in zip(texts, values, strict=True)]
+        elements: list[Any] = list(override.sweep_iterator())  # once: a shuffle has another order each time
+        settings = [
+            cls(key, f"{key}={Override._get_value_element_as_str(one)}", Override._convert_value(one), changes)
+            for one in elements
+        ]
         if not settings:
             raise ValueError(f"{override.input_line} has no values")
         return settings
@@ -71,13 +73,22 @@ class Composer:
         return config, base.choices
 
     def _leaves(self, settings: Sequence[Setting]) -> list[Setting]:
-        """Settings that may be set directly: plain values for keys that no other setting touches."""
+        """Settings that may be set directly: plain values for keys that no other setting touches.
+
+        Choices of groups do not count as touching: Hydra makes them first, whatever the order.
+        """
+        values = [setting for setting in settings if not self._chooses(setting)]
         plain = []
-        for setting in settings:
-            alone = not any(_related(setting.key, other.key) for other in settings if other is not setting)
-            if alone and setting.changes and _is_plain(setting.value) and not self._is_group(setting.key):
+        for setting in values:
+            alone = not any(_related(setting.key, other.key) for other in values if other is not setting)
+            if alone and setting.changes and _is_plain(setting.value):
                 plain.append(setting)
         return plain
+
+    def _chooses(self, setting: Setting) -> bool:
+        """Whether `setting` chooses, adds or deletes an option of a group; a mapping changes values instead."""
+        key = setting.key.lstrip("+~").partition("@")[0]
+        return self._is_group(key) and not isinstance(setting.value, dict)
 
     def _is_group(self, key: str) -> bool:
         if key not in self._groups:

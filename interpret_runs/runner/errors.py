@@ -49,6 +49,8 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     if key in (groups := _groups()):
         return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
     keys = sorted({*_keys(_composed(arguments)), *groups})
+    if key in keys:
+        return f"no key {key!r} beside some of the groups that the sweep chooses; give it to the others in a grid"
     inside = [name for name in keys if name.startswith(key.rpartition(".")[0] + ".")] if "." in key else []
     close = nearest(key, inside or keys)
     return f"no key or group {key!r}; closest: {close} (--cfg job shows all)"

@@ -80,17 +80,15 @@ class _Batch:
                     pending[:0] = _halves(part)
                     continue
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
-            except (torch.OutOfMemoryError, MemoryError, *USER_ERRORS) as error:
+            except Exception as error:  # a network may raise anything; it must not end the sweep
                 if len(part) > 1:
-                    # Memory that ran out fits by halves; a wrong setting ends up alone with its run.
+                    # Memory that ran out fits by halves; any other mistake ends up alone with its run.
                     _free()
                     pending[:0] = _halves(part)
                     continue
                 if self.strict and isinstance(error, USER_ERRORS):
                     raise
                 outcomes = [_failure(error)]
-            except Exception as error:  # a network may raise anything; it must not end the sweep
-                outcomes = [_failure(error) for _ in part]
             self.done += len(part) / len(runs)
             self.progress(self.done)
             records += self._write(part, outcomes, (perf_counter() - started) / len(part))

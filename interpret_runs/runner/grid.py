@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from interpret_runs.runner.compose import Setting, parse
 
@@ -62,8 +62,21 @@ def _lines(key: str, value: Any) -> list[str]:
     if isinstance(value, Sequence):
         if not value:
             raise ValueError(f"{key} has no values")
-        return [f"{key}={Override._get_value_element_as_str(element)}" for element in value]
-    return [f"{key}={Override._get_value_element_as_str(value)}"]
+        return [f"{key}={_text(element)}" for element in value]
+    return [f"{key}={_text(value)}"]
+
+
+def _text(value: Any) -> str:
+    """A YAML value in Hydra's grammar; text in quotes, so that it stays the text it is."""
+    return Override._get_value_element_as_str(_quoted(value))
+
+
+def _quoted(value: Any) -> Any:
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single)
+    if isinstance(value, Mapping):
+        return {key: _quoted(inner) for key, inner in value.items()}
+    return [_quoted(inner) for inner in value] if isinstance(value, Sequence) else value
 
 
 def _check(axis: Axis, swept: bool) -> None:

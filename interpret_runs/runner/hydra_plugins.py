@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -39,7 +39,14 @@ class GridSweeper(Sweeper):
         grid = points(arguments, params, settings["sweep"]["grids"], loader)  # type: ignore[arg-type]
         composer = Composer(loader, self.config)
         runs = close_points([composer.compose(point) for point in grid])
-        sweep(runs, settings, lambda batches: launcher.launch(batches, initial_job_idx=0))
+
+        def launch(batches: list[list[str]]) -> None:
+            jobs = launcher.launch(batches, initial_job_idx=0)
+            # Runs that fail have records; a job that fails has none, and launchers keep its error to themselves.
+            for line in dict.fromkeys(repr(job._return_value) for job in jobs if job.status == JobStatus.FAILED):
+                print(f"error: a batch could not be executed: {line}", file=sys.stderr)
+
+        sweep(runs, settings, launch)
 
 
 class PoolLauncher(Launcher):

@@ -108,4 +108,6 @@ def _one_type_a_column(table: pd.DataFrame) -> pd.DataFrame:
             table[name] = [None if value is None or value != value else str(value) for value in table[name]]
         elif kinds == {int} and table[name].dtype != "int64":
             table[name] = table[name].astype("Int64")
+        elif kinds == {bool} and table[name].dtype != "bool":
+            table[name] = table[name].astype("boolean")
     return table

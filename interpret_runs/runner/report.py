@@ -12,6 +12,7 @@ from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.store import Record, Store
 
 ROWS = 20
+GROUPS = ("model", "layer", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
 
 
 def show_plan(plan: Plan, store: Store) -> None:
@@ -32,19 +33,25 @@ def show_batches(plan: Plan) -> None:
     table = Table(box=None)
     for column in ("batch", "runs", "what", "units"):
         table.add_column(column, overflow="ellipsis", no_wrap=True)
+    groups = varying([runs[0] for runs in plan.batches])
     for number, runs in enumerate(plan.batches[:ROWS]):
         units = list(dict.fromkeys(run.unit for run in runs))
         shown = units[0] if len(units) == 1 else f"{units[0]} ... {units[-1]}"
-        table.add_row(str(number), str(len(runs)), escape(describe(runs[0])), escape(shown))
+        table.add_row(str(number), str(len(runs)), escape(describe(runs[0], groups)), escape(shown))
     console.print(table)
     if len(plan.batches) > ROWS:
         console.print(f"... and {len(plan.batches) - ROWS} more batches")
 
 
-def describe(run: Run) -> str:
-    """A run's task and choices in one line."""
-    wanted = ("model", "layer", "objective", "parameterisation", "transform", "attribution", "images")
-    return " ".join([task_name(run.config), *(run.choices[group] for group in wanted if group in run.choices)])
+def varying(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The groups whose choice is not the same in all `runs`, or the objective where all are."""
+    found = [group for group in GROUPS if len({run.choices[group] for run in runs if group in run.choices}) > 1]
+    return tuple(found) or ("layer", "objective")
+
+
+def describe(run: Run, groups: Sequence[str]) -> str:
+    """A run's task and its choices in `groups`, in one line."""
+    return " ".join([task_name(run.config), *(run.choices[group] for group in groups if group in run.choices)])
 
 
 def show_results(
@@ -52,12 +59,16 @@ def show_results(
 ) -> None:
     """Counts and scores by kind of run, then every failure with its reason, then where things are."""
     kinds: dict[str, list[Record]] = {}
+    groups = varying(plan.runs)
     for run in plan.runs:
         if run.id in records:
-            kinds.setdefault(describe(run), []).append(records[run.id])
+            kinds.setdefault(describe(run, groups), []).append(records[run.id])
     table = Table(box=None)
     for column in ("what", "ok", "failed", "mean score", "seconds each"):
-        table.add_column(column, justify="left" if column == "what" else "right", overflow="ellipsis", no_wrap=True)
+        first = column == "what"
+        table.add_column(
+            column, justify="left" if first else "right", no_wrap=True, min_width=0 if first else len(column)
+        )
     for kind, found in list(kinds.items())[:ROWS]:
         status = Counter(record["status"] for record in found)
         scores = [record["score"] for record in found if record["score"] is not None]
@@ -76,11 +87,12 @@ def show_results(
 
 
 def _show_failures(failed: Sequence[Run], records: Mapping[str, Record]) -> None:
+    groups = varying(failed)
     table = Table(title=f"{len(failed)} failed (the same command runs them again)", box=None, title_justify="left")
     for column in ("run id", "what", "unit", "reason"):
         table.add_column(column, overflow="fold")
     for run in failed[:ROWS]:
-        table.add_row(run.id, escape(describe(run)), escape(run.unit), escape(str(records[run.id]["error"])))
+        table.add_row(run.id, escape(describe(run, groups)), escape(run.unit), escape(str(records[run.id]["error"])))
     console.print(table)
     if len(failed) > ROWS:
         console.print(f"... and {len(failed) - ROWS} more: load_index(...).query('status == \"failed\"')")

@@ -51,7 +51,7 @@ def close(config: Mapping[str, Any], choices: Mapping[str, str]) -> list[Run]:
     Raises:
         LookupError, ValueError, OSError: a value that does not exist in the network or on disk.
     """
-    return [_closed(_used(point), choices, point) for point in _expand_all(dict(config))]
+    return [_closed(point, choices, config) for point in _expand_all(_used(dict(config)))]
 
 
 def task_name(config: Mapping[str, Any]) -> str:
@@ -62,14 +62,13 @@ def task_name(config: Mapping[str, Any]) -> str:
 def _expand_all(config: Config) -> Iterator[Config]:
     """`config` with every ``all`` replaced by each value that it stands for."""
     axes: list[tuple[tuple[str, ...], Sequence[Any]]] = []
-    uses = config["task"].get("uses", ())
     for path, node in _nodes(config.get("objective"), ("objective",)):
         if node.get("channel") == ALL:
             axes.append(((*path, "channel"), range(summarise(config["model"]).channels(node["layer"]))))
         if node.get("target") == ALL:
             axes.append(((*path, "target"), range(summarise(config["model"]).classes)))
-    images = config.get("images") or {}
-    if images.get("item") == ALL and "images" in uses:
+    images = config.get("images", {})
+    if images.get("item") == ALL:
         count = len(photographs.files(images["path"])) if "path" in images else SHAPES_ITEMS
         axes.append((("images", "item"), range(count)))
     for values in product(*(values for _, values in axes)):
@@ -101,8 +100,8 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
     summary = _close_model(config, digests)
     for path, node in _nodes(config.get("objective"), ("objective",)):
         _node(config, path).update(summary.resolve(node))
-    if "terms" in config.get("objective", {}):
-        config["objective"]["weights"] = _weights(config["objective"])
+        if "terms" in node:
+            _node(config, path)["weights"] = _weights(node)
     if "attribution" in config:
         config["attribution"] = summary.resolve(config["attribution"])
     _close_images(config, digests)

@@ -3,13 +3,14 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+NEEDED = {"run_id", "status", "finished", "artefacts"}
 
 
 class Store:
@@ -99,7 +100,7 @@ class Store:
         """The newest record of every run, by run id."""
         found: dict[str, Record] = {}
         self._read.update(files := self.record_files())
-        for record in (record for file in files for record in read_lines(file)):
+        for record in _records(files):
             before = found.get(record["run_id"])
             if before is None or record["finished"] >= before["finished"]:
                 found[record["run_id"]] = record
@@ -109,8 +110,9 @@ class Store:
         """Runs that another process finished well after the time `planned`, among records not read before."""
         files = [file for file in self.record_files() if file not in self._read and self._worker not in file.name]
         self._read.update(files)
-        records = (record for file in files for record in read_lines(file))
-        return {record["run_id"] for record in records if record["status"] == "ok" and record["finished"] > planned}
+        return {
+            record["run_id"] for record in _records(files) if record["status"] == "ok" and record["finished"] > planned
+        }
 
     def status(self) -> dict[str, str]:
         """Run id to "ok" or "failed"; a run whose main artefact is gone counts as not done."""
@@ -122,13 +124,18 @@ class Store:
         return status
 
 
+def _records(files: Iterable[Path]) -> Iterator[Record]:
+    """The records in `files`; what a damaged line holds is none."""
+    return (line for file in files for line in read_lines(file) if line.keys() >= NEEDED)
+
+
 def read_lines(file: Path) -> Iterator[Record]:
     """The JSON objects of a file with one a line."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() knows other ends of lines, which JSON text may hold
         try:
             record = json.loads(line)
         except ValueError:

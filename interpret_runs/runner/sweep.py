@@ -43,6 +43,7 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
         report.show_batches(planned)
         return
     if not planned.batches:
+        _restore_index(store)
         console.print(f"nothing to do: every run has its result in {store.root}", highlight=False, soft_wrap=True)
         if planned.failed_before:
             raise RunsFailedError
@@ -58,8 +59,9 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
         with bar(planned.todo):
             launch([_overrides(file, [run.id for run in group], settings) for group in planned.batches])
     finally:
-        seconds = perf_counter() - started
-        _finish(planned, store, sweep_id, settings, seconds)
+        well = _finish(planned, store, sweep_id, settings, perf_counter() - started)
+    if not well:
+        raise RunsFailedError
 
 
 def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
@@ -86,6 +88,8 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
         if not done:
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
+    else:
+        _restore_index(store)
     record = store.newest()[runs[0].id]
     _show(record, store, again=not planned.batches)
     return record["score"]  # type: ignore[no-any-return]
@@ -133,18 +137,26 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, seconds: float) -> None:
-    """Index, figure and report, from what the store holds by now."""
-    records = store.newest()
-    mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
-    if not mine:
-        return
-    table = write_index(store)
-    paths = [f"index: {store.index_file('csv')}", f"figure: {_figure(table, planned, store, sweep_id, settings)}"]
+def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, seconds: float) -> bool:
+    """Index, figure and report, from what the store holds by now; returns whether all went well."""
     todo = {run.id for group in planned.batches for run in group}
-    report.show_results(planned, mine, paths, seconds, sum(name not in records for name in todo))
-    if any(record["status"] == "failed" for record in mine.values()):
-        raise RunsFailedError
+    held = {name for name in todo if store.claim_file(name).exists()}  # looked at first: records come before release
+    records = store.newest()
+    lost = todo - held - records.keys()
+    mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
+    if mine:
+        table = write_index(store)
+        paths = [f"index: {store.index_file('csv')}", f"figure: {_figure(table, planned, store, sweep_id, settings)}"]
+        report.show_results(planned, mine, paths, seconds, len(held - records.keys()))
+    if lost:
+        console.print(f"{len(lost)} runs ended without a result; the same command runs them")
+    return not lost and all(record["status"] == "ok" for record in mine.values())
+
+
+def _restore_index(store: Store) -> None:
+    """The index comes back where it was deleted; there are records."""
+    if not all(store.index_file(suffix).exists() for suffix in ("parquet", "csv")):
+        write_index(store)
 
 
 def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> Path:

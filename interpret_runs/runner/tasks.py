@@ -19,7 +19,7 @@ from torch import Tensor
 from interpret_runs import memory
 from interpret_runs.activations import capture
 from interpret_runs.attributions import Attribution
-from interpret_runs.heat_maps import heat_map, overlay
+from interpret_runs.heat_maps import heat_map, overlay, robust_limit
 from interpret_runs.images import Picture, png_bytes, to_pil
 from interpret_runs.models import VisionModel, load
 from interpret_runs.objective import Objective
@@ -289,11 +289,11 @@ def _map_outcome(
 ) -> Outcome:
     if not values.isfinite().all() or not np.isfinite(value):
         return Outcome(None, metrics, error="the map or the score is not finite", unit=unit)
-    raw = io.BytesIO()
+    raw, limit = io.BytesIO(), robust_limit(values)
     np.save(raw, values.numpy())
     files = {
         "map": ("map.npy", raw.getvalue()),
-        "heat_map": ("heat_map.png", png_bytes(heat_map(values), text)),
-        "overlay": ("overlay.png", png_bytes(overlay(shown.pixels, values), text)),
+        "heat_map": ("heat_map.png", png_bytes(heat_map(values, limit), text)),
+        "overlay": ("overlay.png", png_bytes(overlay(shown.pixels, values, limit), text)),
     }
-    return Outcome(value, metrics, files, unit=unit)
+    return Outcome(value, {**metrics, "limit": limit}, files, unit=unit)

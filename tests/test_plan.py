@@ -1,0 +1,79 @@
+from typing import Any
+
+import pytest
+
+from interpret_runs.runner.plan import AUTO_BATCH, plan
+from interpret_runs.runner.runs import Run
+
+
+def run(channel: int, layer: str = "a", seed: int = 0, **config: Any) -> Run:
+    objective = {"_target_": "Channel", "layer": layer, "channel": channel}
+    return Run(f"{layer}{channel}-{seed}", {"objective": objective, "seed": seed, "task": {"steps": 1}, **config})
+
+
+def names(batches: Any) -> list[list[str]]:
+    return [[run.id for run in batch] for batch in batches]
+
+
+def nothing() -> dict[str, str]:
+    return {}
+
+
+def test_each_run_is_planned_once():
+    made = plan([run(1), run(2), run(1)], nothing)
+    assert [one.id for one in made.runs] == ["a1-0", "a2-0"]
+    assert (made.duplicates, made.todo) == (1, 2)
+
+
+def test_batches_share_everything_but_unit_seed_and_image():
+    runs = [run(1), run(2, "b"), run(3, seed=4), run(5, "b"), run(6, images={"item": 3})]
+    assert names(plan(runs, nothing).batches) == [["a1-0", "a3-4", "a6-0"], ["b2-0", "b5-0"]]
+
+
+def test_no_batch_is_larger_than_asked_and_none_is_forgotten():
+    runs = [run(channel) for channel in range(10)]
+    assert [len(batch) for batch in plan(runs, nothing, batch_size=4).batches] == [4, 4, 2]
+    assert [len(batch) for batch in plan(runs, nothing, batch_size=1).batches] == [1] * 10
+    many = plan([run(channel) for channel in range(AUTO_BATCH + 1)], nothing)
+    assert [len(batch) for batch in many.batches] == [AUTO_BATCH, 1]
+
+
+@pytest.mark.parametrize(
+    ("rerun", "todo", "done", "failed_before"),
+    [
+        ("failed", ["a2-0", "a3-0"], ("a1-0",), ()),
+        ("none", ["a3-0"], ("a1-0",), ("a2-0",)),
+        ("all", ["a1-0", "a2-0", "a3-0"], (), ()),
+    ],
+)
+def test_what_is_done_is_left_out_as_the_policy_says(rerun, todo, done, failed_before):
+    made = plan([run(1), run(2), run(3)], lambda: {"a1-0": "ok", "a2-0": "failed", "other": "ok"}, rerun)
+    assert sum(names(made.batches), []) == todo
+    assert (made.done, made.failed_before) == (done, failed_before)
+    assert len(made.runs) == 3
+
+
+def test_done_runs_leave_no_hole_in_the_batches():
+    made = plan([run(channel) for channel in range(8)], lambda: {f"a{even}-0": "ok" for even in (0, 2, 4)}, batch_size=3)
+    assert names(made.batches) == [["a1-0", "a3-0", "a5-0"], ["a6-0", "a7-0"]]
+
+
+def test_an_empty_sweep_is_an_empty_plan():
+    made = plan([], nothing)
+    assert (made.runs, made.batches, made.todo, made.duplicates) == ((), (), 0, 0)
+
+
+@pytest.mark.parametrize("size", [0, -1, "all", 1.5, True, None])
+def test_a_batch_size_that_is_none_says_so(size):
+    with pytest.raises(ValueError, match=f"compute.batch_size is {size!r}; it is auto or a whole number from 1 on"):
+        plan([run(1)], nothing, batch_size=size)
+
+
+def test_an_unknown_policy_names_those_there_are():
+    with pytest.raises(ValueError, match="sweep.rerun is 'some'; it is one of failed, none, all"):
+        plan([run(1)], nothing, "some")
+
+
+def test_a_bad_setting_is_said_before_the_store_is_read():
+    with pytest.raises(ValueError):
+        plan([run(1)], lambda: 1 / 0, "some")
