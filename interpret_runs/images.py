@@ -100,13 +100,13 @@ class Picture:
     Attributes:
         pixels: (3, H, W) float32, RGB in [0, 1], at the network's size.
         name: short, for labels and the index.
-        label: the true class as an index, where known.
+        label: the name of the true class, where known.
         mask: (H, W) bool, true on the object, where known.
     """
 
     pixels: Tensor
     name: str
-    label: int | None = None
+    label: str | None = None
     mask: Tensor | None = None
 
 
@@ -156,4 +156,4 @@ class Shapes(ImageSet):
         if size != list(mask.shape):
             pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
             mask = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].bool()
-        return Picture(pixels, f"shapes {self.split} {self.item}", drawn.label, mask)
+        return Picture(pixels, f"shapes {self.split} {self.item}", shapes.CLASSES[drawn.label], mask)

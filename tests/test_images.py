@@ -10,7 +10,7 @@ from torchvision.transforms.functional import normalize
 
 from interpret_runs.images import File, Folder, Picture, Shapes, png_bytes, png_text, preprocess, to_pil, to_tensor
 from interpret_runs.models import Preprocessing, load
-from interpret_runs.shapes import draw
+from interpret_runs.shapes import CLASSES, draw
 
 IMAGENET = Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -125,7 +125,7 @@ def test_shapes_come_as_drawn_at_their_own_size() -> None:
     picture, drawn = Shapes(5)(Preprocessing((64, 64), 64)), draw(5)
     assert torch.equal(picture.pixels, drawn.image)
     assert picture.mask is not None and torch.equal(picture.mask, drawn.mask)
-    assert picture.label == drawn.label
+    assert picture.label == CLASSES[drawn.label]
 
 
 @pytest.mark.parametrize("size", [(224, 224), (48, 96)])

@@ -1,5 +1,6 @@
 """Entry point of ``run.py`` and of the console script. Imports no torch."""
 
+import logging
 import os
 import sys
 import warnings
@@ -86,3 +87,9 @@ def _show_own_warnings() -> None:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("once", module="interpret_runs")
         warnings.showwarning = show
+    # A pass that a network refuses is traced to estimate memory; torch logs it with a stack trace.
+    logging.getLogger("torch._subclasses.fake_tensor").addFilter(_silent)
+
+
+def _silent(_: logging.LogRecord) -> bool:
+    return False

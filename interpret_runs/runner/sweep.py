@@ -175,9 +175,9 @@ def _show(record: Record, store: Store, again: bool) -> None:
         console.print(f"failed: {record['error']}", style="red", highlight=False, soft_wrap=True, markup=False)
         raise RunsFailedError
     metrics = record["metrics"]
-    says = f"; the network says {metrics['predicted']} ({metrics['predicted_probability']:.2f})" * (
-        "predicted" in metrics
-    )
+    says = ""
+    if "predicted" in metrics:  # not where the network refuses images of this size
+        says = f"; the network says {metrics['predicted']} ({metrics['predicted_probability']:.2f})"
     where = store.root / (record["artefacts"].get("image") or record["artefacts"]["overlay"])["path"]
     console.print(
         f"{record['task']} {record['unit']}: score {record['score']:.4g}{says}, {record['seconds']:.1f} s"

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from interpret_runs import memory
-from interpret_runs.activations import capture
+from interpret_runs.activations import capture, class_scores
 from interpret_runs.attributions import Attribution
 from interpret_runs.heat_maps import heat_map, overlay, robust_limit
 from interpret_runs.images import Picture, png_bytes, to_pil
@@ -188,12 +188,10 @@ class Attribute(Task):
                 scores = score(model, objective, images, torch.arange(len(images), device=device)).float()
             measured = method.measure(model, objective, images, maps)
         progress(1.0)
-        top = output.flatten(1).softmax(1).max(1)
+        top = class_scores(output).softmax(1).max(1)
         outcomes = []
         for place, run in enumerate(runs):
-            metrics: dict[str, Any] = {"picture": pictures[place].name}
-            if pictures[place].label is not None:
-                metrics["picture_label"] = model.summary.label(pictures[place].label or 0)
+            metrics: dict[str, Any] = {"picture": pictures[place].name, "picture_label": pictures[place].label}
             metrics |= {name: values[place].item() for name, values in measured.items()}
             metrics |= {
                 "predicted": model.summary.label(int(top.indices[place])),
