@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ class ModelSummary:
                 raise LookupError(f"class {target} is out of range: {self.name} has classes 0 to {self.classes - 1}")
             return int(target)
         wanted = plain_label(target)
-        found = [index for index, label in enumerate(self.labels) if plain_label(label) == wanted]
+        found = [index for index, label in enumerate(self.labels) if label == target]
+        found = found or [index for index, label in enumerate(self.labels) if plain_label(label) == wanted]
         if len(found) > 1:
             raise LookupError(f"label {target!r} names classes {', '.join(map(str, found))}; give one of these indices")
         if not found:
@@ -112,11 +114,11 @@ class ModelSummary:
         return shape[0]
 
     def check_channel(self, layer: str, channel: int) -> int:
-        """`channel` itself, or LookupError where `layer` has no such channel."""
+        """`channel` as an int, or LookupError where `layer` has no such channel."""
         count = self.channels(layer)
-        if isinstance(channel, bool) or not isinstance(channel, int) or not 0 <= channel < count:
+        if isinstance(channel, bool) or not isinstance(channel, Integral) or not 0 <= int(channel) < count:
             raise LookupError(f"channel {channel!r} is out of range: layer {layer!r} has channels 0 to {count - 1}")
-        return channel
+        return int(channel)
 
     def resolve(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`fields` of an objective with names made exact: layer to its path, target to its index.
@@ -126,8 +128,8 @@ class ModelSummary:
         resolved = dict(fields)
         if isinstance(resolved.get("layer"), str):
             resolved["layer"] = self.layer(resolved["layer"]).path
-            for channel in _each(resolved.get("channel")):
-                self.check_channel(resolved["layer"], channel)
+            if resolved.get("channel") is not None:
+                resolved["channel"] = self._exact_channel(resolved["layer"], resolved["channel"])
             if "direction" in resolved:
                 self._check_direction(resolved["layer"], resolved["direction"])
         if "target" in resolved and resolved["target"] != TOP:
@@ -136,6 +138,11 @@ class ModelSummary:
                 tuple(map(self.class_index, targets)) if isinstance(targets, tuple) else self.class_index(targets)
             )
         return resolved
+
+    def _exact_channel(self, layer: str, channel: Any) -> int | tuple[int, ...]:
+        if isinstance(channel, (list, tuple)):
+            return tuple(self.check_channel(layer, one) for one in channel)
+        return self.check_channel(layer, channel)
 
     def _check_direction(self, layer: str, direction: Any) -> None:
         rows = direction if direction and isinstance(direction[0], (list, tuple)) else [direction]
@@ -168,9 +175,3 @@ def _usable(layer: Layer) -> Layer:
     if layer.calls > 1:
         raise LookupError(runs_again(layer.path, layer.calls))
     return layer
-
-
-def _each(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

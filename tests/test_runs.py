@@ -60,6 +60,7 @@ def test_an_id_is_sixteen_hex_digits_and_the_same_in_every_process():
         # numbers
         [("parameterisation.size=32",), ("parameterisation.size=[32,32]",)],
         [("parameterisation.decay=1",), ("parameterisation.decay=1.0",), ("parameterisation.decay=1e0",), ()],
+        [("seed=1",), ("seed=1.0",)],
         [("transform.scale=[1,2]",), ("transform.scale=[1.0,2.0]",)],
         [("model.mean=[0.5,0.5,0.5]",), ()],
         [("model.input_size=64",), ("model.input_size=[64,64]",), ()],
@@ -78,6 +79,10 @@ def test_an_id_is_sixteen_hex_digits_and_the_same_in_every_process():
 )  # fmt: skip
 def test_all_spellings_of_one_run_have_one_id(spellings):
     assert same(*spellings)
+
+
+def test_a_seed_draws_the_same_however_it_is_spelt():
+    assert repr(the_run("seed=1.0").config["seed"]) == repr(the_run("seed=1").config["seed"]) == "1"
 
 
 def test_one_sum_inside_another_is_spelt_in_many_ways_too():

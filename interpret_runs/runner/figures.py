@@ -114,7 +114,7 @@ def _varying(runs: Sequence[Run], main: str) -> tuple[str | None, list[str]]:
     axis = main if len(_values(runs, main)) > 1 else None
     settings = [name for group in (*CHOICES, "task") for name in runs[0] if name.startswith(f"{group}.")]
     kept: list[str] = []
-    for name in ("model", "layer", "unit", *CHOICES[2:], *settings, "compute.precision", "seed"):
+    for name in ("model", "attribution", "layer", "unit", *CHOICES[2:], *settings, "compute.precision", "seed"):
         # Only what the main column stands for may hide behind it: other settings could vary with it by chance.
         hides = axis and name.split(".")[0] in ("unit", "objective", "images")
         known = [*kept, axis] if axis and hides else kept

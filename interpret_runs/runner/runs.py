@@ -107,7 +107,9 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
     _close_images(config, digests)
     _close_sizes(config, summary)
     if "snapshots" in config["task"]:
-        config["task"]["snapshots"] = sorted(set(config["task"]["snapshots"]))
+        config["task"]["snapshots"] = _steps(config["task"]["snapshots"])
+    if "seed" in config:
+        config["seed"] = _seed(config["seed"])
     named = {group: choice for group, choice in choices.items() if group.partition("@")[0] in config}
     if any("layer" in node for _, node in _nodes(config, ())):
         # What was asked for: an alias, or the path where one was given.
@@ -149,6 +151,19 @@ def _close_sizes(config: Config, summary: ModelSummary) -> None:
         seen = own if summary.any_size else list(summary.input_size)
         wanted = _sides(transform["size"]) if transform["size"] is not None else seen
         transform["size"] = None if wanted == own else wanted
+
+
+def _steps(snapshots: Any) -> list[int]:
+    if not isinstance(snapshots, list) or not all(isinstance(step, int) for step in snapshots):
+        raise ValueError(f"task.snapshots is {snapshots!r}; it is a list of steps, as in task.snapshots=[16,64]")
+    return sorted(set(snapshots))
+
+
+def _seed(seed: Any) -> int:
+    whole = seed.is_integer() if isinstance(seed, float) else isinstance(seed, int)
+    if isinstance(seed, bool) or not whole:
+        raise ValueError(f"seed is {seed!r}; it is a whole number")
+    return int(seed)
 
 
 def _sides(size: Any) -> Any:

@@ -44,7 +44,8 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
         return
     if not planned.batches:
         _restore_index(store)
-        console.print(f"nothing to do: every run has its result in {store.root}", highlight=False, soft_wrap=True)
+        where = f"nothing to do: every run has its result; index: {store.index_file('csv')}"
+        console.print(where, highlight=False, soft_wrap=True, markup=False)
         if planned.failed_before:
             raise RunsFailedError
         return
@@ -112,7 +113,8 @@ def run_batch(file: str, ids: Sequence[str], device: str) -> None:
 
 
 def _plan(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
-    return plan(runs, store.status, settings["sweep"]["rerun"], settings["compute"]["batch_size"])
+    compute = settings["compute"]
+    return plan(runs, store.status, settings["sweep"]["rerun"], compute["batch_size"], compute["device"])
 
 
 def _check(planned: Plan, settings: Config, store: Store) -> None:
