@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from interpret_runs.runner.app import main
 from interpret_runs.runner.compose import Composer
 from interpret_runs.runner.grid import points
-from interpret_runs.runner.runs import Run, close
+from interpret_runs.runner.runs import Config, Run, close
 from interpret_runs.runner.store import Record, Store
 
 PROJECT = Path(__file__).parents[1]
@@ -84,7 +84,12 @@ def apart(
     return subprocess.Popen(
         [sys.executable, str(PROJECT / script), *arguments],
         cwd=folder,
-        env={**_plain_environment(), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent), **(environment or {})},
+        env={
+            **_plain_environment(),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).parent),
+            **(environment or {}),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -131,6 +136,13 @@ def planned(*overrides: str) -> list[Run]:
     """The runs that a sweep over `overrides` stands for."""
     loader, composer = _composer()
     return [run for point in points(overrides, None, [], loader) for run in close(*composer.compose(point))]
+
+
+def config_of(*overrides: str) -> Config:
+    """The composed config of one grid point."""
+    loader, composer = _composer()
+    (point,) = points(overrides, None, [], loader)
+    return composer.compose(point)[0]
 
 
 def the_run(*overrides: str) -> Run:

@@ -41,8 +41,7 @@ def package(folder: Path) -> Iterator[Path]:
     (folder / "labels.txt").write_text("cat\ndog\nfish\n")
     (folder / "own" / "model").mkdir(parents=True)
     (folder / "own" / "model" / "mine.yaml").write_text(
-        "defaults:\n  - custom\n  - _self_\n"
-        "name: mine\nfactory: nets:make_net\nlabels: labels.txt\ninput_size: 16\n"
+        "defaults:\n  - custom\n  - _self_\nname: mine\nfactory: nets:make_net\nlabels: labels.txt\ninput_size: 16\n"
     )
     yield folder / "code"
 
@@ -137,7 +136,14 @@ def test_anyones_network_from_anyones_folder(folder, package):
 
 def test_a_factory_is_found_in_a_notebooks_process_too(package, monkeypatch):
     monkeypatch.syspath_prepend(package)
-    done = here("model=custom", "model.factory=nets:make_net", "model.input_size=16", *QUICK, "layer.path='1'", "objective.channel=3")
+    done = here(
+        "model=custom",
+        "model.factory=nets:make_net",
+        "model.input_size=16",
+        *QUICK,
+        "layer.path='1'",
+        "objective.channel=3",
+    )
     assert done.status == 0, done.err
     wrong = here("model=custom", "model.factory=nets:make_nets", *QUICK)
     assert "no function 'make_nets' in nets; closest: make_net" in wrong.error
@@ -145,7 +151,12 @@ def test_a_factory_is_found_in_a_notebooks_process_too(package, monkeypatch):
 
 def test_every_spelling_finds_the_run_that_is_done():
     here(*QUICK, "objective.channel=3")
-    for other in (("layer=late",), ("layer.path=features/20",), ("parameterisation.size=[16,16]",), ("compute.device=cpu",)):
+    for other in (
+        ("layer=late",),
+        ("layer.path=features/20",),
+        ("parameterisation.size=[16,16]",),
+        ("compute.device=cpu",),
+    ):
         assert "already done" in here(*QUICK, "objective.channel=3", *other).out
 
 

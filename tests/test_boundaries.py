@@ -8,8 +8,8 @@ from command_line import PROJECT, python
 
 LIBRARY = sorted(path.stem for path in (PROJECT / "interpret_runs").glob("*.py") if path.stem != "__init__")
 FOREIGN = ("hydra", "omegaconf", "pandas")
-PLANNING = ("app", "cache", "claims", "compose", "errors", "grid", "hydra_plugins", "index", "layers", "plan", "progress",
-            "report", "runs", "store", "summaries", "sweep")  # fmt: skip
+PLANNING = """app cache claims compose errors grid hydra_plugins index layers plan progress report runs store
+summaries sweep""".split()
 
 # Imports each named module alone among its like, and prints the name with the foreign modules it brought.
 IMPORTS = """
@@ -37,7 +37,10 @@ def test_the_library_imports_neither_hydra_nor_pandas():
 
 
 def test_the_test_for_foreign_imports_can_fail():
-    assert brought(["interpret_runs.runner.compose"], FOREIGN)["interpret_runs.runner.compose"] == ["hydra", "omegaconf"]
+    assert brought(["interpret_runs.runner.compose"], FOREIGN)["interpret_runs.runner.compose"] == [
+        "hydra",
+        "omegaconf",
+    ]
 
 
 def test_planning_imports_no_torch():

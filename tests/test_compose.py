@@ -78,7 +78,7 @@ LEAVES = (
     "name=${model.name}-${seed}",
     "name='${seed}'",
     "name=???",
-    "outputs=\"it's\"",
+    'outputs="it\'s"',
     "+extra.deep={a: [1, {b: null}]}",
     "compute.precision=bfloat16",
     "sweep.grids=[{seed: 1}]",
@@ -126,7 +126,7 @@ def by_us(loader: ConfigLoader, composer: Composer, texts: list[str]) -> tuple[A
     return composer.compose([setting for override in parse(texts, loader) for setting in Setting.each(override)])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(override_lists())
 @example(["layer.path=features.3", "objective.channel=7"])
 @example(["objective=sum", "+objective@objective.terms.a=channel", "objective.terms.a.channel=2"])

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from copy import deepcopy
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from command_line import NO_SHEET, PROJECT, here, hydra, tree
+from command_line import NO_SHEET, PROJECT, config_of, here, tree
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from torch import nn
@@ -19,8 +21,8 @@ from interpret_runs.images import ImageSet, Picture
 from interpret_runs.models import load
 from interpret_runs.objective import Objective
 from interpret_runs.parameterisations import Parameterisation
-from interpret_runs.runner.compose import resolved
 from interpret_runs.runner.tasks import Task, build
+from interpret_runs.scoring import score
 from interpret_runs.summary import PIXELS
 from interpret_runs.transforms import Transform
 
@@ -34,14 +36,23 @@ OPTIONS = [
 # What an option needs that has no default.
 NEEDS = {
     ("objective", "direction"): [f"objective.direction={[1.0] * 128}"],
-    ("objective", "sum"): ["+objective@objective.terms.a=channel", "+objective@objective.terms.b=l2", "objective.weights.b=2"],
+    ("objective", "sum"): [
+        "+objective@objective.terms.a=channel",
+        "+objective@objective.terms.b=l2",
+        "objective.weights.b=2",
+    ],
     ("images", "file"): ["images.path=a.png"],
     ("images", "folder"): ["images.path=."],
     ("model", "custom"): ["model.factory=torchvision.models:resnet18"],
 }
 MODELS = [option for group, option in OPTIONS if group == "model"]
-FAMILIES = {"objective": Objective, "attribution": Attribution, "parameterisation": Parameterisation, "transform": Transform,
-            "images": ImageSet}  # fmt: skip
+FAMILIES = {
+    "objective": Objective,
+    "attribution": Attribution,
+    "parameterisation": Parameterisation,
+    "transform": Transform,
+    "images": ImageSet,
+}
 # Results of the algebra, which no file names, and what `none.yaml` and `sum.yaml` name.
 UNNAMED = {"Product", "Unchanged"}
 
@@ -50,14 +61,13 @@ def options_of(group: str) -> list[str]:
     return [option for name, option in OPTIONS if name == group]
 
 
+@lru_cache
 def composed(group: str, option: str, *more: str) -> dict[str, Any]:
-    with hydra() as (loader, master):
-        overrides = [f"{group}={option}", *NEEDS.get((group, option), []), *more]
-        return resolved(loader.load_sweep_config(master, overrides))
+    return config_of(f"{group}={option}", *NEEDS.get((group, option), []), *more)
 
 
 def node(group: str, option: str) -> dict[str, Any]:
-    found: dict[str, Any] = composed(group, option)[group]
+    found: dict[str, Any] = deepcopy(composed(group, option)[group])
     return found
 
 
@@ -87,8 +97,6 @@ def test_every_objective_builds_and_scores(option):
     model = load("shapes")
     objective = build(node("objective", option)).resolve(model.summary)
     assert isinstance(objective, Objective)
-    from interpret_runs.scoring import score
-
     assert score(model, objective, torch.rand(2, 3, 32, 32)).shape == (2,)
 
 
@@ -190,7 +198,12 @@ def test_every_final_class_has_an_option_named_like_it(group):
 
 
 def test_names_become_snake_case():
-    assert [snake(name) for name in ("GradCam", "L2", "TotalVariation", "Channel")] == ["grad_cam", "l2", "total_variation", "channel"]
+    assert [snake(name) for name in ("GradCam", "L2", "TotalVariation", "Channel")] == [
+        "grad_cam",
+        "l2",
+        "total_variation",
+        "channel",
+    ]
 
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -128,11 +128,9 @@ def test_a_run_in_a_batch_is_the_run_alone(store, four, tmp_path):
         assert alone["score"] == pytest.approx(together[run.unit]["score"], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("no good"), RuntimeError("no good"), KeyError("no good"), AssertionError("no good"), OSError("no good")]
-)  # fmt: skip
-def test_a_run_that_fails_is_a_row_and_its_neighbours_succeed(store, four, spoil, error):
-    spoil(raising(error))
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyError, AssertionError, OSError])
+def test_a_run_that_fails_is_a_row_and_its_neighbours_succeed(store, four, spoil, kind):
+    spoil(raising(kind("no good")))
     records = run_all(four, store)
     assert statuses(records) == {"channel 0": "ok", "channel 1": "ok", "channel 2": "failed", "channel 3": "ok"}
     failed = records["channel 2"]
@@ -226,7 +224,11 @@ def test_what_another_process_claims_is_left_to_it(store, four, tmp_path):
     from interpret_runs.runner.claims import Claims
 
     with Claims(Store(tmp_path, "some"), [four[0].id]):
-        assert [record["unit"] for record in execute(four, store, "cpu", now())] == ["channel 1", "channel 2", "channel 3"]
+        assert [record["unit"] for record in execute(four, store, "cpu", now())] == [
+            "channel 1",
+            "channel 2",
+            "channel 3",
+        ]
 
 
 def test_the_model_is_loaded_once_for_all_batches(store, four, monkeypatch):

@@ -104,7 +104,8 @@ def test_the_command_line_replaces_a_key_of_params_and_grids(grid):
 
 
 @pytest.mark.parametrize(
-    "value", ["a,b", "it's", "x=y", "striped disc", "true", "{a: b}", "[c", "back\\slash", " lead", "q\"q", "", "(", "$a"]
+    "value",
+    ["a,b", "it's", "x=y", "striped disc", "true", "{a: b}", "[c", "back\\slash", " lead", 'q"q', "", "(", "$a"],
 )
 def test_text_in_a_list_of_a_grid_is_one_value_as_it_stands(grid, value):
     assert [point["objective.target"] for point in grid(grids=[{"objective.target": [value, 3]}])] == [value, 3]
@@ -176,7 +177,9 @@ def test_grid_points_compose(loader):
     with hydra("+experiment=quickstart", "seed=1,2") as (loader, master):
         grids = [dict(grid) for grid in master.sweep.grids]
         composer = Composer(loader, master)
-        composed = [composer.compose(point) for point in points(["+experiment=quickstart", "seed=1,2"], {}, grids, loader)]
+        composed = [
+            composer.compose(point) for point in points(["+experiment=quickstart", "seed=1,2"], {}, grids, loader)
+        ]
     assert len(composed) == 2 * (2 * 2 * 4 + 2 * 4 + 3 * 4)
     assert {choices["task"] for _, choices in composed} == {"visualise", "attribute"}
     assert {config["seed"] for config, _ in composed} == {1, 2}

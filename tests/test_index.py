@@ -24,7 +24,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(home)
         assert here("-m", *QUICK, NO_SHEET, "layer=early,late", "objective.channel=1,2", "seed=0,1").status == 0
         assert here("-m", *ATTRIBUTE, "attribution=saliency,grad_cam", "images.item=0,1").status == 0
-        assert here("-m", *ATTRIBUTE, "attribution=saliency", "images=folder", "images.path=.", "images.item=all").status == 1
+        assert (
+            here("-m", *ATTRIBUTE, "attribution=saliency", "images=folder", "images.path=.", "images.item=all").status
+            == 1
+        )
         terms = ("objective=sum", "+objective@objective.terms.a=channel", "objective.weights.a=-0.5")
         assert here(*QUICK, *terms).status == 0
     return home / "outputs" / "default"
@@ -161,10 +164,21 @@ def test_a_run_can_be_found_by_what_was_asked_for(table):
 
 def test_columns_that_mix_types_become_text(tmp_path):
     store = Store(tmp_path, "some")
-    base = {"status": "ok", "task": "t", "unit": "", "score": None, "seconds": 0, "artefacts": {}, "choices": {}, "metrics": {}}
+    base = {
+        "status": "ok",
+        "task": "t",
+        "unit": "",
+        "score": None,
+        "seconds": 0,
+        "artefacts": {},
+        "choices": {},
+        "metrics": {},
+    }
     values = {"a": 1, "b": "one", "c": None, "d": [1, 2], "e": True}
     for name, value in values.items():
-        store.write_records([{**base, "run_id": name, "finished": name, "batch": [name], "config": {"x": {"y": value}}}])
+        store.write_records(
+            [{**base, "run_id": name, "finished": name, "batch": [name], "config": {"x": {"y": value}}}]
+        )
     made = index.write_index(store).set_index("run_id")["x.y"]
     assert [None if pd.isna(made[name]) else made[name] for name in values] == ["1", "one", None, "[1, 2]", "True"]
     assert list(load_index(tmp_path / "some").run_id) == list(values)
@@ -178,7 +192,13 @@ def test_no_store_is_no_table(tmp_path, made):
         load_index(tmp_path / "some")
 
 
-LOADS = "import sys; from interpret_runs import load_index; print(len(load_index(sys.argv[1]))); {}; sys.exit('torch' in sys.modules)"
+LOADS = """
+import sys
+from interpret_runs import load_index
+print(len(load_index(sys.argv[1])))
+{}
+sys.exit("torch" in sys.modules)
+"""
 
 
 def test_loading_an_index_needs_no_torch(folder):

@@ -54,7 +54,9 @@ def test_what_is_done_is_left_out_as_the_policy_says(rerun, todo, done, failed_b
 
 
 def test_done_runs_leave_no_hole_in_the_batches():
-    made = plan([run(channel) for channel in range(8)], lambda: {f"a{even}-0": "ok" for even in (0, 2, 4)}, batch_size=3)
+    made = plan(
+        [run(channel) for channel in range(8)], lambda: {f"a{even}-0": "ok" for even in (0, 2, 4)}, batch_size=3
+    )
     assert names(made.batches) == [["a1-0", "a3-0", "a5-0"], ["a6-0", "a7-0"]]
 
 

@@ -52,8 +52,9 @@ def test_a_write_that_fails_leaves_nothing(store, monkeypatch, broken):
 
         def full(path: Path, *how: Any, **more: Any) -> Any:
             stream = opened(path, *how, **more)
-            stream.raw if hasattr(stream, "raw") else None
-            return type("Full", (), {"__enter__": lambda s: s, "__exit__": lambda s, *e: stream.close(), "write": fails})()
+            return type(
+                "Full", (), {"__enter__": lambda s: s, "__exit__": lambda s, *e: stream.close(), "write": fails}
+            )()
 
         monkeypatch.setattr(Path, "open", full)
     else:
@@ -79,7 +80,18 @@ def test_a_killed_write_leaves_nothing_visible(store, monkeypatch):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "null", "3", "[]", '{"run_id": "b", "sta', "{}", '{"run_id": "b"}', '{"status": "ok", "finished": "2030"}', "\x00\x00"],
+    [
+        "",
+        "{",
+        "null",
+        "3",
+        "[]",
+        '{"run_id": "b", "sta',
+        "{}",
+        '{"run_id": "b"}',
+        '{"status": "ok", "finished": "2030"}',
+        "\x00\x00",
+    ],
 )
 def test_a_damaged_line_is_passed_over(store, damage):
     store.write_records([record("a"), record("c")])
@@ -131,7 +143,9 @@ def test_what_others_finished_since_is_known_once(store, tmp_path):
     other = Store(tmp_path / "outputs", "some")
     other.write_records([record("early", finished="2026-01-01")])
     store.newest()
-    other.write_records([record("a", finished="2026-01-03"), record("b", "failed", "2026-01-03"), record("c", finished="2026-01-01")])
+    other.write_records(
+        [record("a", finished="2026-01-03"), record("b", "failed", "2026-01-03"), record("c", finished="2026-01-01")]
+    )
     store.write_records([record("mine", finished="2026-01-04")])
     assert store.finished_since("2026-01-02") == {"a"}
     assert store.finished_since("2026-01-02") == set()

@@ -64,7 +64,9 @@ def test_the_same_command_again_does_nothing(folder, executed):
     here(*FOUR)
     before = tree(folder)
     again = here(*FOUR)
-    assert again.status == 0 and "nothing to do: every run has its result; index: outputs/default/index.csv" in again.out
+    assert (
+        again.status == 0 and "nothing to do: every run has its result; index: outputs/default/index.csv" in again.out
+    )
     assert "4 already done" in again.out
     assert len(executed) == 4 and tree(folder) == before
 
@@ -99,7 +101,8 @@ def test_a_key_that_the_task_does_not_use_gives_duplicates():
 
 
 @pytest.mark.parametrize(
-    ("policy", "again"), [("failed", ["channel 2"]), ("none", []), ("all", [f"channel {number}" for number in range(4)])]
+    ("policy", "again"),
+    [("failed", ["channel 2"]), ("none", []), ("all", [f"channel {number}" for number in range(4)])],
 )
 def test_what_runs_again_is_what_the_policy_says(monkeypatch, request, policy, again):
     with monkeypatch.context() as patch:
@@ -187,7 +190,13 @@ def test_an_interrupt_after_a_failure_is_still_an_interrupt(monkeypatch):
 
 def test_a_sweep_that_is_killed_is_completed_by_the_same_command(folder):
     """SIGKILL, no chance to clean up; claims of the dead process are taken over at once."""
-    command = ("-m", "task.steps=20", "parameterisation.size=32", "compute.batch_size=2", "objective.channel=range(0,24)")
+    command = (
+        "-m",
+        "task.steps=20",
+        "parameterisation.size=32",
+        "compute.batch_size=2",
+        "objective.channel=range(0,24)",
+    )
     process = apart(folder, *command)
     end = time.time() + 60
     while len(store().record_files()) < 2 and process.poll() is None and time.time() < end:
@@ -218,7 +227,14 @@ def test_two_sweeps_at_once_execute_each_run_once(folder):
 def test_a_sweep_over_all_images_or_units(what, folder):
     for number, colour in enumerate(("red", "blue")):
         Image.new("RGB", (8, 8), colour).save(folder / f"{number}.png")
-    attribute = ("attribution=saliency", "images=folder", "images.path=.", "images.item=all", "objective=logit", "objective.target=top1")
+    attribute = (
+        "attribution=saliency",
+        "images=folder",
+        "images.path=.",
+        "images.item=all",
+        "objective=logit",
+        "objective.target=top1",
+    )
     visualise = ("objective=logit", "objective.target=all", "layer=early")
     done = here("-m", what, NO_SHEET, *(attribute if what == "task=attribute" else (*QUICK, *visualise)))
     assert done.status == 0, done.out
