@@ -64,13 +64,14 @@ def test_imagenet_labels_are_found_however_they_are_spelt(resnet, label, index):
         assert resnet.class_index(label) == index
 
 
-def test_imagenet_labels_are_all_different_but_for_a_dog_and_a_garment(resnet):
-    for index, label in enumerate(resnet.labels):
-        if label.lower() == "cardigan":
-            with pytest.raises(LookupError, match="names classes 264, 474"):
-                resnet.class_index(label)
-        else:
-            assert resnet.class_index(label) == index
+def test_every_imagenet_label_as_it_stands_is_its_own_class(resnet):
+    assert [resnet.class_index(label) for label in resnet.labels] == list(range(1000))
+
+
+def test_a_dog_and_a_garment_differ_by_a_capital_only(resnet):
+    assert (resnet.class_index("Cardigan"), resnet.class_index("cardigan")) == (264, 474)
+    with pytest.raises(LookupError, match="names classes 264, 474"):
+        resnet.class_index("CARDIGAN")
 
 
 # --- names ------------------------------------------------------------------------------------------------------

@@ -308,7 +308,8 @@ def test_runs_that_differ_in_unit_seed_or_image_share_a_batch(overrides):
 @pytest.mark.parametrize(
     "override",
     ["layer=early,late", "objective=channel,neuron", "parameterisation=fourier,pixel", "task.steps=1,2",
-     "compute.precision=float32,bfloat16", "transform.fill=0,1", "model.weights=DEFAULT,null", "parameterisation.size=16,32"],
+     "compute.precision=float32,bfloat16", "transform.fill=0,1", "model.weights=DEFAULT,null",
+     "parameterisation.size=16,32"],
 )  # fmt: skip
 def test_runs_that_differ_otherwise_do_not(override):
     runs = planned(override)
@@ -327,18 +328,9 @@ def test_weights_files_keep_batches_apart(files):
         ((*ATTRIBUTE, "images=file"), "images.path is not set"),
         ((*ATTRIBUTE, "images=folder", "images.item=all"), "images.path is not set"),
         (("model=custom", "objective.channel=all"), "model.factory is not set"),
-        (("layer.path=features.99",), "no layer 'features.99' in shapes; closest: features"),
-        (("objective.channel=128",), "channel 128 is out of range"),
-        (("objective=neuron", "objective.channel=-1"), "channel -1 is out of range"),
-        (("objective=logit", "objective.target=12"), "class 12 is out of range"),
-        (("objective=logit", "objective.target=plane_disc"), "closest: plain disc"),
         (("layer.path=nowhere", "objective.channel=all"), "no layer 'nowhere'"),
         ((*ATTRIBUTE, "attribution.layer=nowhere"), "no layer 'nowhere'"),
         ((*ATTRIBUTE, "images.item=-1"), "images.item is -1"),
-        ((*ATTRIBUTE, "images.item=first"), "images.item is 'first'"),
-        (("model.weights=nothing.pth",), "model.weights=nothing.pth: no such file"),
-        (("model.weights=IMAGENET1K_V9", "model=resnet18"), "no weights 'IMAGENET1K_V9' for resnet18; it has"),
-        (("model.labels=nothing.txt",), "model.labels=nothing.txt: no such file"),
         (("objective=sum", "+objective@objective.terms.a=channel", "objective.terms.a.channel=999"), "channel 999"),
     ],
 )  # fmt: skip

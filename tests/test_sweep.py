@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import NO_SHEET, QUICK, apart, here, ids, records, said, store, tree
+from command_line import NO_SHEET, QUICK, apart, here, ids, records, said, store, the_run, tree
 from PIL import Image
 
 from interpret_runs import load_index
+from interpret_runs.runner import sweep as sweep_module
+from interpret_runs.runner.execute import execute, now
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Store
 from interpret_runs.runner.tasks import Outcome, Visualise
@@ -221,6 +223,27 @@ def test_two_sweeps_at_once_execute_each_run_once(folder):
     assert set(counts.values()) == {1}
     assert len(counts) == 21
     assert len(load_index("outputs/default")) == 21
+
+
+def test_what_another_sweep_finishes_while_this_one_gets_ready_is_not_done_again(monkeypatch, executed):
+    """Between reading the store and the first batch lies the loading of the model."""
+    ready = sweep_module._check
+
+    def slowly(*arguments: Any) -> None:
+        monkeypatch.setattr(sweep_module, "_check", ready)
+        execute([the_run(*FOUR[1:-1], "objective.channel=1")], store(), "cpu", now())
+        ready(*arguments)
+
+    monkeypatch.setattr(sweep_module, "_check", slowly)
+    assert here(*FOUR).status == 0
+    assert sorted(executed) == [f"channel {number}" for number in range(4)]
+    assert len(records()) == 4
+
+
+def test_equal_sweeps_do_not_share_a_plan_file():
+    here(*FOUR)
+    here(*FOUR, "sweep.rerun=all")
+    assert len(list((store().root / "plan").iterdir())) == 2
 
 
 @pytest.mark.parametrize("what", ["task=attribute", "task=visualise"])

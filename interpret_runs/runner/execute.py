@@ -6,7 +6,6 @@ import gc
 import json
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +16,7 @@ from interpret_runs.runner import provenance
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
 from interpret_runs.runner.runs import Run, task_name
-from interpret_runs.runner.store import Record, Store
+from interpret_runs.runner.store import Record, Store, now
 from interpret_runs.runner.tasks import Outcome, Progress, Task, Text, build, model_of
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
@@ -33,11 +32,6 @@ def task_of(run: Run) -> Task:
 def check(runs: Sequence[Run], device: str) -> None:
     """Raise what is wrong with a batch, before anything of it is computed or written."""
     task_of(runs[0]).check(runs, choose(device))
-
-
-def now() -> str:
-    """The time as records note it, UTC."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def execute(

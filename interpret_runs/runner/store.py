@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -122,6 +123,11 @@ class Store:
             if present:
                 status[run_id] = record["status"]
         return status
+
+
+def now() -> str:
+    """The time as records note it, UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _records(files: Iterable[Path]) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from interpret_runs.runner.index import write_index
 from interpret_runs.runner.plan import Plan, plan
 from interpret_runs.runner.progress import bar, batch, console
 from interpret_runs.runner.runs import Config, Run, close
-from interpret_runs.runner.store import Record, Store, read_lines
+from interpret_runs.runner.store import Record, Store, now, read_lines
 
 Launch = Callable[[list[list[str]]], Any]
 
@@ -37,6 +37,7 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
         RunsFailedError: after all others were executed.
     """
     store = Store(settings["outputs"], settings["name"])
+    begun = now()  # before the store is read: what others finish from here on is not done again
     planned = _plan(runs, settings, store)
     report.show_plan(planned, store)
     if settings["sweep"]["dry_run"]:
@@ -50,11 +51,10 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
             raise RunsFailedError
         return
     _check(planned, settings, store)
-    from interpret_runs.runner.execute import now
-
     sweep_id = short_digest(canonical([run.id for run in planned.runs]))
-    lines = [{**run.to_json(), "planned": now()} for group in planned.batches for run in group]
-    file = store.write_plan(sweep_id, lines)
+    lines = [{**run.to_json(), "planned": begun} for group in planned.batches for run in group]
+    # An equal sweep that starts meanwhile has a file of its own: less may be left to do in it.
+    file = store.write_plan(short_digest(canonical([sweep_id, begun])), lines)
     started = perf_counter()
     try:
         with bar(planned.todo):
@@ -76,16 +76,17 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
     if len(runs) != 1:
         raise ValueError(f"this is {len(runs)} runs: add -m to sweep")
     store = Store(config["outputs"], config["name"])
+    begun = now()
     planned = _plan(runs, config, store)
     if config["sweep"]["dry_run"]:
         report.show_plan(planned, store)
         return None
     if planned.batches:
         _check(planned, config, store)
-        from interpret_runs.runner.execute import execute, now
+        from interpret_runs.runner.execute import execute
 
         with bar(1), batch(1) as progress:
-            done = execute(planned.batches[0], store, config["compute"]["device"], now(), progress, strict=True)
+            done = execute(planned.batches[0], store, config["compute"]["device"], begun, progress, strict=True)
         if not done:
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
