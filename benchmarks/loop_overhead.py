@@ -17,7 +17,7 @@ from interpret_runs.objectives import Channel
 from interpret_runs.parameterisations import Fourier
 from interpret_runs.scoring import frozen
 from interpret_runs.transforms import Standard
-from interpret_runs.visualise import Schedule, visualise
+from interpret_runs.visualisation import Schedule, visualise
 
 REAL = measure.ROOT.parent / "shared/weights/squeezenet1_0-imagenet.safetensors"
 

@@ -8,8 +8,8 @@ __version__ = "0.1.0"
 _HOME = {
     "load": "models",
     "VisionModel": "models",
-    "visualise": "visualise",
-    "Schedule": "visualise",
+    "visualise": "visualisation",
+    "Schedule": "visualisation",
     "score": "scoring",
     "load_index": "runner.index",
 }

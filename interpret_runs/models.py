@@ -20,10 +20,7 @@ from interpret_runs.layer_table import trace
 from interpret_runs.parameterisations import Size, height_and_width
 from interpret_runs.shapes import CLASSES
 from interpret_runs.shapes_network import ShapesNetwork
-from interpret_runs.summary import ModelSummary, is_weights_file, nearest
-
-ASSETS = Path(__file__).parent / "assets"
-EMBEDDED = "shapes"
+from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file, nearest
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ def _build(build: Callable[[], Any], seed: int, blank: bool) -> Any:
 def _embedded(weights: str | None, file: str | None) -> str | None:
     if weights not in (None, "DEFAULT") and file is None:
         raise LookupError(f"no weights {weights!r} for {EMBEDDED}; it has DEFAULT, null or a file")
-    return str(ASSETS / "shapes.safetensors") if weights == "DEFAULT" else file
+    return str(EMBEDDED_WEIGHTS) if weights == "DEFAULT" else file
 
 
 def _torchvision(
@@ -259,8 +256,10 @@ def _preset(weights: Any) -> Preprocessing:
 
 def _import(factory: str) -> Any:
     module, _, function = factory.partition(":")
+    if not module or not function:
+        raise LookupError(f"model.factory {factory!r} is not of the form package.module:function")
     try:
-        found = getattr(import_module(module), function, None) if function else None
+        found = getattr(import_module(module), function, None)
     except ImportError as error:
         raise LookupError(
             f"cannot import model.factory {factory!r}: {error}; it is package.module:function, found on PYTHONPATH"

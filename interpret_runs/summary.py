@@ -10,6 +10,8 @@ from typing import Any
 PIXELS = "image"
 OUTPUT = "logits"
 TOP = "top1"
+EMBEDDED = "shapes"
+EMBEDDED_WEIGHTS = Path(__file__).parent / "assets" / "shapes.safetensors"
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 

@@ -175,7 +175,7 @@ def test_too_few_labels_are_an_error_rather_than_none(tmp_path):
     [
         ("no_such_package:net", LookupError, "cannot import model.factory 'no_such_package:net'"),
         ("networks:plaim", LookupError, "no function 'plaim' in networks; closest: plain"),
-        ("networks", LookupError, "no function '' in networks"),
+        ("networks", LookupError, "not of the form package.module:function"),
         ("builtins:dict", TypeError, "'builtins:dict' returned dict, not a torch.nn.Module"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_run_whose_artefact_is_gone_is_not_done(store):
     assert set(store.newest()) == {"a", "b"}, "the index still knows of it"
 
 
-def test_what_others_finished_since_is_known_once(store, tmp_path):
+def test_what_others_finished_since_stays_known(store, tmp_path):
     other = Store(tmp_path / "outputs", "some")
     other.write_records([record("early", finished="2026-01-01")])
     store.newest()
@@ -148,7 +148,8 @@ def test_what_others_finished_since_is_known_once(store, tmp_path):
     )
     store.write_records([record("mine", finished="2026-01-04")])
     assert store.finished_since("2026-01-02") == {"a"}
-    assert store.finished_since("2026-01-02") == set()
+    assert store.finished_since("2026-01-02") == {"a"}, "a later batch must know it too"
+    assert store.finished_since("2026-01-04") == set()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc", "/proc/self/below"])

@@ -9,7 +9,7 @@ from typing import Any
 from interpret_runs import photographs
 from interpret_runs.runner.cache import canonical, file_digest, short_digest
 from interpret_runs.runner.summaries import summarise
-from interpret_runs.summary import ModelSummary, is_weights_file
+from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file
 
 Config = dict[str, Any]
 
@@ -127,6 +127,9 @@ def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
         digests["model.weights"] = file_digest(weights, "model.weights")
     else:
         model["weights"] = summary.weights
+        if model["name"] == EMBEDDED and summary.weights is not None:
+            # A later version may train it anew.
+            digests["model.weights"] = file_digest(str(EMBEDDED_WEIGHTS), "model.weights")
     model.update(mean=list(summary.mean), std=list(summary.std), input_size=list(summary.input_size))
     return summary
 

@@ -29,6 +29,7 @@ class Store:
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         self._numbers = count()
         self._read: set[Path] = set()
+        self._elsewhere: dict[str, str] = {}
 
     def run_folder(self, run_id: str) -> Path:
         return self.root / "runs" / run_id
@@ -108,12 +109,12 @@ class Store:
         return found
 
     def finished_since(self, planned: str) -> set[str]:
-        """Runs that another process finished well after the time `planned`, among records not read before."""
+        """Runs that another process finished well after the time `planned`. Reads each record file once."""
         files = [file for file in self.record_files() if file not in self._read and self._worker not in file.name]
         self._read.update(files)
-        return {
-            record["run_id"] for record in _records(files) if record["status"] == "ok" and record["finished"] > planned
-        }
+        ok = (record for record in _records(files) if record["status"] == "ok")
+        self._elsewhere.update({record["run_id"]: record["finished"] for record in ok})
+        return {run_id for run_id, finished in self._elsewhere.items() if finished > planned}
 
     def status(self) -> dict[str, str]:
         """Run id to "ok" or "failed"; a run whose main artefact is gone counts as not done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -102,7 +103,7 @@ def run_batch(file: str, ids: Sequence[str], device: str) -> None:
     from interpret_runs.runner.execute import execute
 
     path = Path(file)
-    store = Store(path.parents[2], path.parents[1].name)
+    store = _store(path.parents[1].resolve())
     lines = {line["id"]: line for line in read_lines(path)}
     missing = [name for name in ids if name not in lines]
     if missing:
@@ -111,6 +112,12 @@ def run_batch(file: str, ids: Sequence[str], device: str) -> None:
     runs = [Run(**{key: value for key, value in lines[name].items() if key != "planned"}) for name in ids]
     with batch(len(runs)) as progress:
         execute(runs, store, device, planned, progress)
+
+
+@cache
+def _store(root: Path) -> Store:
+    """One store a process: it remembers which records it has read."""
+    return Store(root.parent, root.name)
 
 
 def _plan(runs: Sequence[Run], settings: Config, store: Store) -> Plan:

@@ -28,7 +28,7 @@ from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.runs import Config, Run
 from interpret_runs.scoring import frozen, predictions, score
 from interpret_runs.summary import OUTPUT, PIXELS
-from interpret_runs.visualise import Schedule, Visualisation, visualise
+from interpret_runs.visualisation import Schedule, Visualisation, visualise
 
 MODELS_KEPT = 2
 

@@ -12,7 +12,7 @@ from interpret_runs.objectives import L2, Channel, Direction, Layer, Logit, Neur
 from interpret_runs.parameterisations import Fourier, Pixel
 from interpret_runs.scoring import score
 from interpret_runs.transforms import Standard, Transform, Unchanged
-from interpret_runs.visualise import Schedule, visualise
+from interpret_runs.visualisation import Schedule, visualise
 
 adam = partial(torch.optim.Adam, lr=0.05)
 mild = Standard(jitter=3, scale=(0.9, 1.1), rotate=5, late_jitter=1)
