@@ -21,7 +21,8 @@ from interpret_runs.images import ImageSet, Picture
 from interpret_runs.models import load
 from interpret_runs.objective import Objective
 from interpret_runs.parameterisations import Parameterisation
-from interpret_runs.runner.tasks import Task, build
+from interpret_runs.runner.objects import build
+from interpret_runs.runner.tasks import Task
 from interpret_runs.scoring import score
 from interpret_runs.summary import PIXELS
 from interpret_runs.transforms import Transform

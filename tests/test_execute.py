@@ -14,7 +14,7 @@ from PIL import Image
 
 from interpret_runs.images import png_text
 from interpret_runs.models import load
-from interpret_runs.runner import tasks
+from interpret_runs.runner import objects
 from interpret_runs.runner.execute import check, execute, now, task_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store
@@ -233,8 +233,8 @@ def test_what_another_process_claims_is_left_to_it(store, four, tmp_path):
 
 def test_the_model_is_loaded_once_for_all_batches(store, four, monkeypatch):
     loads = []
-    monkeypatch.setattr(tasks, "load", lambda **settings: loads.append(settings["name"]) or load(**settings))
-    tasks._load.cache_clear()
+    monkeypatch.setattr(objects, "load", lambda **settings: loads.append(settings["name"]) or load(**settings))
+    objects._loaded.clear()
     for run in four[:3]:
         execute([run], store, "cpu", now())
     assert loads == ["shapes"]

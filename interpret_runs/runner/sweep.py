@@ -170,7 +170,7 @@ def _restore_index(store: Store) -> None:
 
 
 def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> Path:
-    from interpret_runs.runner.tasks import build
+    from interpret_runs.runner.objects import build
 
     rows = table.set_index("run_id", drop=False)
     mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]

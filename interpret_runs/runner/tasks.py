@@ -1,4 +1,4 @@
-"""What one batch of runs does: visualise or attribute. The only place that builds objects from configs."""
+"""What one batch of runs does: visualise or attribute."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor
 
 from interpret_runs import memory
@@ -21,16 +19,15 @@ from interpret_runs.activations import capture, class_scores
 from interpret_runs.attributions import Attribution
 from interpret_runs.heat_maps import heat_map, overlay, robust_limit
 from interpret_runs.images import Picture, png_bytes, to_pil
-from interpret_runs.models import VisionModel, load
+from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.parameterisations import Parameterisation, height_and_width
 from interpret_runs.runner.cache import canonical
-from interpret_runs.runner.runs import Config, Run
+from interpret_runs.runner.objects import build, model_of, objective_of, stacked
+from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, predictions, score
 from interpret_runs.summary import OUTPUT, PIXELS
 from interpret_runs.visualisation import Schedule, Visualisation, visualise
-
-MODELS_KEPT = 2
 
 Progress = Callable[[float], None]
 Text = dict[str, str]
@@ -207,53 +204,6 @@ class Attribute(Task):
     def _picture(self, run: Run, model: VisionModel) -> Picture:
         found: Picture = build(run.config["images"])(model.preprocessing)
         return found
-
-
-def build(config: Config, **extra: Any) -> Any:
-    """The object that a config describes; errors are those of its constructor.
-
-    Raises:
-        whatever the constructor raises, and LookupError where `_target_` names nothing.
-    """
-    try:
-        return instantiate(config, **extra, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, (ValueError, LookupError, TypeError, OSError)):
-            raise cause from None
-        raise LookupError(str(error).splitlines()[0]) from None
-
-
-def model_of(run: Run, device: torch.device) -> VisionModel:
-    """The run's network on `device`; the last few stay loaded."""
-    return _load(canonical([run.config["model"], run.digests]), _Hidden(run.config["model"]), str(device))
-
-
-class _Hidden(dict[str, Any]):
-    """Arguments that `lru_cache` is not to look at: the key beside them says it all."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hidden)
-
-
-@lru_cache(maxsize=MODELS_KEPT)
-def _load(_key: str, config: _Hidden, device: str) -> VisionModel:
-    return load(**{key: value for key, value in config.items() if key != "_target_"}, device=device)
-
-
-def objective_of(run: Run, model: VisionModel) -> Objective:
-    made = build(run.config["objective"])
-    if not isinstance(made, Objective):
-        raise TypeError(f"objective._target_ makes a {type(made).__name__}, not an Objective")
-    return made.resolve(model.summary)
-
-
-def stacked(runs: Sequence[Run], model: VisionModel) -> Objective:
-    """One objective for a batch, row i for run i."""
-    return Objective.stack([objective_of(run, model) for run in runs])
 
 
 def picture(images: Tensor, text: Text) -> bytes:
