@@ -203,3 +203,9 @@ def test_help_names_groups_and_examples():
     shown = here("--help").out
     for text in ("python run.py +experiment=quickstart", "parameterisation: ", "sweep.dry_run=true", "--hydra-help"):
         assert text in shown
+
+
+def test_a_sweep_over_models_shows_a_table_of_each():
+    done = here("-m", "task=layers", "model=shapes,squeezenet1_0", "seed=0,1")
+    assert done.status == 0, done.err
+    assert done.out.count("layers for") == 2 and "features.12.expand3x3" in done.out

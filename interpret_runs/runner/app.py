@@ -35,17 +35,15 @@ def run(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig) -> float | None:
     """One run, a batch of a plan, or a table of layers."""
+    from interpret_runs.runner.layers import is_table, show_tables
     from interpret_runs.runner.sweep import run_alone, run_batch
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if plain["batch"]["plan"]:
         run_batch(plain["batch"]["plan"], plain["batch"]["ids"], plain["compute"]["device"])
         return None
-    if plain["task"]["_target_"].endswith("layers.show"):
-        from interpret_runs.runner.layers import show
-        from interpret_runs.runner.summaries import summarise
-
-        show(summarise(plain["model"]))
+    if is_table(plain):
+        show_tables([plain])
         return None
     choices = {group: str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
     return run_alone(plain, choices)

@@ -30,6 +30,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from interpret_runs.runner.compose import Composer, resolved
         from interpret_runs.runner.grid import points
+        from interpret_runs.runner.layers import is_table, show_tables
         from interpret_runs.runner.sweep import close_points, sweep
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
@@ -38,7 +39,10 @@ class GridSweeper(Sweeper):
         params = OmegaConf.to_container(self.params) if OmegaConf.is_config(self.params) else self.params
         grid = points(arguments, params, settings["sweep"]["grids"], loader)  # type: ignore[arg-type]
         composer = Composer(loader, self.config)
-        runs = close_points([composer.compose(point) for point in grid])
+        composed = [composer.compose(point) for point in grid]
+        if is_table(composed[0][0]):
+            return show_tables(config for config, _ in composed)
+        runs = close_points(composed)
 
         def launch(batches: list[list[str]]) -> None:
             jobs = launcher.launch(batches, initial_job_idx=0)
@@ -46,7 +50,7 @@ class GridSweeper(Sweeper):
             for line in dict.fromkeys(repr(job._return_value) for job in jobs if job.status == JobStatus.FAILED):
                 print(f"error: a batch could not be executed: {line}", file=sys.stderr)
 
-        sweep(runs, settings, launch)
+        return sweep(runs, settings, launch)
 
 
 class PoolLauncher(Launcher):

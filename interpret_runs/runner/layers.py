@@ -1,9 +1,25 @@
 """The layer table of a model: ``task=layers``."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from rich.table import Table
 
+from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.progress import console
+from interpret_runs.runner.summaries import summarise
 from interpret_runs.summary import ModelSummary
+
+
+def is_table(config: Mapping[str, Any]) -> bool:
+    """Whether a composed config asks for a table of layers rather than for a run."""
+    return str(config["task"]["_target_"]) == f"{__name__}.show"
+
+
+def show_tables(configs: Iterable[Mapping[str, Any]]) -> None:
+    """The table of each distinct model among composed configs."""
+    for model in {canonical(config["model"]): config["model"] for config in configs}.values():
+        show(summarise(model))
 
 
 def show(summary: ModelSummary) -> None:
