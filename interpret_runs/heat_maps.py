@@ -59,11 +59,15 @@ def heat_map(values: Tensor, limit: float | None = None, signed: bool | None = N
     Raises:
         ValueError: not a map, values that are not finite, a limit that is not a positive number.
     """
+    clipped = limit is not None and limit_of(values) > limit > 0
     relative, limit, signed = _relative(values, limit, signed)
-    colours = _coloured(relative, signed)
-    factor = math.ceil(SMALLEST / colours.height)
-    colours = colours.resize((factor * colours.width, factor * colours.height), Image.Resampling.NEAREST)
-    return _with_bar(colours, limit, signed)
+    return _with_bar(enlarged(_coloured(relative, signed)), limit, signed, clipped)
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """A small picture with each pixel as a square of whole pixels, at least `SMALLEST` high."""
+    factor = math.ceil(SMALLEST / picture.height)
+    return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
 
 
 def overlay(
@@ -127,8 +131,11 @@ def _table(signed: bool) -> bytes:
 # --- the colour bar ---------------------------------------------------------------------------------------------
 
 
-def _with_bar(colours: Image.Image, limit: float, signed: bool) -> Image.Image:
-    """The coloured map with its bar and the numbers, on white; lengths go with the picture's height."""
+def _with_bar(colours: Image.Image, limit: float, signed: bool, clipped: bool) -> Image.Image:
+    """The coloured map with its bar and the numbers, on white; lengths go with the picture's height.
+
+    Where values lie beyond the limit, the bar ends in a point, as bars with extensions do.
+    """
     width, height = colours.size
     letters = max(11, min(20, round(height / 19)))
     font = _font(letters)
@@ -144,6 +151,11 @@ def _with_bar(colours: Image.Image, limit: float, signed: bool) -> Image.Image:
     for left, picture in ((1, colours), (1 + width + gap, scale)):
         pen.rectangle((left - 1, margin - 1, left + picture.width, margin + height), outline=FRAME)
         sheet.paste(picture, (left, margin))
+    if clipped:
+        left, right, ends = 1 + width + gap, 1 + width + gap + bar, [(margin, 1)] + [(margin + height, -1)] * signed
+        for y, side in ends:
+            for corner in (left, right):
+                pen.polygon([(corner, y), (corner, y + side * bar), ((left + right) / 2, y)], fill=PAPER)
     for part, label in ticks:
         down = (1 - part) / 2 if signed else 1 - part
         y = margin + round(down * (height - 1))

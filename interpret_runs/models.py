@@ -63,6 +63,8 @@ class VisionModel(nn.Module):
         self.labels = tuple(labels)
         self.preprocessing = preprocessing
         self._aliases = {alias: path for alias, path in (aliases or {}).items() if path is not None}
+        if 0 in preprocessing.std:
+            raise ValueError(f"model.std is {list(preprocessing.std)}; a colour cannot be divided by 0")
         for field in ("mean", "std"):
             values = torch.tensor(getattr(preprocessing, field))
             if values.shape != (3,):
@@ -166,7 +168,7 @@ def load(
     size = default.size if input_size is None else height_and_width(input_size)
     preprocessing = Preprocessing(
         size,
-        default.resize if input_size is None else min(size),
+        round(default.resize * min(size) / min(default.size)),
         default.mean if mean is None else tuple(mean),
         default.std if std is None else tuple(std),
         default.interpolation,
@@ -179,7 +181,7 @@ def load(
 def _build(build: Callable[[], Any], seed: int, blank: bool) -> Any:
     """The network with random weights from `seed`; without storage for them where `blank` and possible."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the CPU alone: a GPU's generators are the caller's
         if blank:
             try:
                 with torch.device("meta"):

@@ -152,6 +152,7 @@ def _as_tuple(values: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is kept must serve later passes that need gradients
 def _table(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, device=device, dtype=dtype)
 

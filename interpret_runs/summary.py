@@ -71,6 +71,8 @@ class ModelSummary:
         Raises:
             LookupError: no such layer, or one that runs several times in a forward pass.
         """
+        if not isinstance(name, str):
+            raise LookupError(f"layer {name!r} is not a name; quote names that look like numbers: layer.path=\"'5'\"")
         path = self.aliases.get(name, name).replace("/", ".")
         if path == PIXELS:
             return Layer(PIXELS, "pixels", (3, *self.input_size))
@@ -88,7 +90,9 @@ class ModelSummary:
         Raises:
             LookupError: no such class, or a label that several classes share.
         """
-        if isinstance(target, int) or str(target).lstrip("-").isdigit():
+        if isinstance(target, bool) or not isinstance(target, (int, str)):
+            raise LookupError(f"class {target!r} is neither an index, 0 to {self.classes - 1}, nor a label")
+        if isinstance(target, int) or target.lstrip("-").isdigit():
             if not 0 <= int(target) < self.classes:
                 raise LookupError(f"class {target} is out of range: {self.name} has classes 0 to {self.classes - 1}")
             return int(target)
@@ -100,7 +104,7 @@ class ModelSummary:
         if not found:
             names = nearest(target, list(self.labels)) if self.labels else "none, the model has no labels"
             raise LookupError(
-                f"no class {target!r} in {self.name}; closest: {names} (or an index to {self.classes - 1})"
+                f"no class {target!r} in {self.name}; closest: {names} (or an index, 0 to {self.classes - 1})"
             )
         return found[0]
 
@@ -118,7 +122,9 @@ class ModelSummary:
     def check_channel(self, layer: str, channel: int) -> int:
         """`channel` as an int, or LookupError where `layer` has no such channel."""
         count = self.channels(layer)
-        if isinstance(channel, bool) or not isinstance(channel, Integral) or not 0 <= int(channel) < count:
+        if isinstance(channel, bool) or not isinstance(channel, Integral):
+            raise LookupError(f"channel {channel!r} is not a whole number; layer {layer!r} has 0 to {count - 1}")
+        if not 0 <= int(channel) < count:
             raise LookupError(f"channel {channel!r} is out of range: layer {layer!r} has channels 0 to {count - 1}")
         return int(channel)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import radians
+from math import isfinite, radians
 
 import torch
 from torch import Tensor
@@ -59,6 +59,12 @@ class Standard(Transform):
     size: Size | None = None
 
     def __post_init__(self) -> None:
+        for name in ("jitter", "rotate", "late_jitter", "fill"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not isfinite(value):
+                raise ValueError(f"transform.{name} is {value!r}; it must be a finite number")
+        if not isinstance(self.scale, (list, tuple)) or len(self.scale) != 2:
+            raise ValueError(f"transform.scale is {self.scale!r}; it must be [lowest, highest]")
         object.__setattr__(self, "scale", tuple(self.scale))
         low, high = self.scale
         if not 0 < low <= high:

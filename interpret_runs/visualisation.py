@@ -51,6 +51,11 @@ class Schedule:
         wrong = [step for step in self.snapshots if not isinstance(step, int) or not 1 <= step <= self.steps]
         if wrong:
             raise ValueError(f"snapshot at step {wrong[0]!r}; steps are 1 to {self.steps}")
+        every = self.history_every
+        if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+            raise ValueError(f"task.history_every is {every!r}; it must be a whole number, 0 for never")
+        if not isinstance(self.rescue, (bool, int)):
+            raise ValueError(f"task.rescue is {self.rescue!r}; it is true or false")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision {self.precision!r}; it is float32 or bfloat16")
 

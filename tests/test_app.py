@@ -209,3 +209,14 @@ def test_a_sweep_over_models_shows_a_table_of_each():
     done = here("-m", "task=layers", "model=shapes,squeezenet1_0", "seed=0,1")
     assert done.status == 0, done.err
     assert done.out.count("layers for") == 2 and "features.12.expand3x3" in done.out
+
+
+def test_a_factory_is_found_in_the_folder_where_the_command_is_typed(folder):
+    (folder / "mine.py").write_text(
+        "from torch import nn\n\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    done = said(
+        apart(folder, "model=custom", "model.factory=mine:make", "layer.path='1'", "objective.channel=3", *QUICK)
+    )
+    assert done.status == 0, done.err

@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from time import sleep, time
 import pytest
 
 from interpret_runs.runner import claims
-from interpret_runs.runner.claims import STALE, Claims
+from interpret_runs.runner.claims import STALE, Claims, _here
 from interpret_runs.runner.store import Store
 
 # Claims what it can, says what, and holds it until told to stop. Waits between looking at a claim and acting on it.
@@ -41,7 +40,7 @@ def store(tmp_path: Path) -> Store:
 def leave(store: Store, run_id: str, age: float = 0, pid: int | None = None, host: str | None = None) -> Path:
     """A claim that another process left behind `age` seconds ago."""
     file = store.make_room(store.claim_file(run_id))
-    owner = {"host": host or socket.gethostname(), "pid": os.getpid() if pid is None else pid}
+    owner = {"host": host or _here(), "pid": os.getpid() if pid is None else pid}
     file.write_text(json.dumps(owner))
     os.utime(file, (time() - age,) * 2)
     return file

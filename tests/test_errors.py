@@ -59,7 +59,7 @@ MISTAKES = [
     (("layer.path=features.99",), "no layer 'features.99' in shapes; closest: features"),
     (("objective.channel=128",), "channel 128 is out of range: layer 'features.20' has channels 0 to 127"),
     (("objective.channel=-1",), "channel -1 is out of range"),
-    (("objective.channel=some",), "channel 'some' is out of range"),
+    (("objective.channel=some",), "channel 'some' is not a whole number"),
     (("objective=neuron", "objective.row=99", "objective.column=0"), "row 99 is out of range"),
     (("objective=direction", "objective.direction=[1,2]"), "direction has 2 numbers, but layer 'features.20' has 128"),
     (("objective=direction",), "objective.direction is not set"),
@@ -131,7 +131,7 @@ MISTAKES = [
     # machine
     (("compute.device=tpu",), "no device 'tpu'"),
     (("compute.device=cpu:7",), "no device"),
-    (("compute.precision=float16",), "precision 'float16'; it is float32 or bfloat16"),
+    (("compute.precision=float16",), "compute.precision is 'float16'; it is float32 or bfloat16"),
     (("compute.batch_size=0",), "compute.batch_size is 0; it is auto or a whole number from 1 on"),
     (("outputs=right.png",), "cannot write to right.png/default"),
     (("outputs=/proc/nothing",), "cannot write to /proc/nothing/default"),

@@ -208,3 +208,21 @@ def test_loading_an_index_needs_no_torch(folder):
 
 def test_the_test_for_torch_can_fail(folder):
     assert python(LOADS.format("import torch"), str(folder)).status == 1
+
+
+def test_an_index_made_while_another_sweep_wrote_is_not_taken_for_whole(tmp_path, monkeypatch):
+    mine = Store(tmp_path, "some")
+    base = {"status": "ok", "task": "t", "unit": "", "score": None, "seconds": 0}
+    base |= {"artefacts": {}, "choices": {}, "metrics": {}, "config": {}}
+    mine.write_records([{**base, "run_id": "a", "finished": "a", "batch": ["a"]}])
+    made = index.build
+
+    def meanwhile(store: Store):
+        table = made(store)
+        Store(tmp_path, "some").write_records([{**base, "run_id": "b", "finished": "b", "batch": ["b"]}])
+        return table
+
+    monkeypatch.setattr(index, "build", meanwhile)
+    index.write_index(mine)
+    monkeypatch.undo()
+    assert set(load_index(tmp_path / "some")["run_id"]) == {"a", "b"}

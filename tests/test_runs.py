@@ -35,6 +35,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SUM = ("objective=sum", "+objective@objective.terms.a=channel")
+
+
 def same(*spellings: tuple[str, ...]) -> bool:
     return len({the_run(*spelling).id for spelling in spellings}) == 1
 
@@ -280,7 +283,10 @@ def test_choices_are_those_of_what_the_task_uses():
         (("objective=logit", f"objective.target={CLASS}"), "plain disc"),
         ((*ATTRIBUTE, "objective.target=top1"), "top1"),
         (("objective=layer",), "layer"),
-        (("objective=sum", "+objective@objective.terms.a=channel", "+objective@objective.terms.b=l2"), "channel 5"),
+        (
+            ("objective=sum", "+objective@objective.terms.a=channel", "+objective@objective.terms.b=l2"),
+            "channel 5 + l2",
+        ),
     ],
 )
 def test_a_unit_has_the_name_that_people_use(overrides, unit):
@@ -346,3 +352,28 @@ def test_a_summary_is_of_the_network_that_runs():
     assert summarise(config).layers == model.summary.layers
     with torch.no_grad():
         assert summarise(config).classes == model(torch.zeros(1, 3, 64, 64)).shape[1]
+
+
+def test_terms_of_a_sum_have_no_names_and_no_order():
+    def total(one: str, other: str, weight: str) -> tuple[str, ...]:
+        terms = (f"+objective@objective.terms.{one}=channel", f"+objective@objective.terms.{other}=l2")
+        return ("objective=sum", *terms, f"objective.weights.{weight}=-0.5")
+
+    assert same(total("a", "b", "b"), total("b", "a", "a"), total("c", "d", "d"))
+    assert not same(total("a", "b", "b"), total("a", "b", "a"))
+    assert the_run(*total("a", "b", "b")).unit == "channel 5 - 0.5 l2"
+
+
+def test_the_layer_that_people_read_is_the_one_that_is_read():
+    assert the_run("layer=late").choices["layer"] == "late"
+    assert the_run("layer.path=features.16").choices["layer"] == "features.16"
+    assert the_run("layer=late", "objective.layer=features.16").choices["layer"] == "features.16"
+
+
+@pytest.mark.parametrize("override", ["seed=99999999999999999999", "compute.precision=float16"])
+@pytest.mark.parametrize("task", ["visualise", "attribute"])
+def test_what_no_machine_has_is_refused(task, override):
+    if task == "attribute" and override.startswith("seed"):
+        return  # none of its methods is stochastic
+    with pytest.raises(ValueError, match=r"seed is|compute\.precision is"):
+        the_run(f"task={task}", override)

@@ -296,3 +296,28 @@ def test_an_overview_is_drawn_of_what_was_swept():
     assert f"figure: {figure}" in done.out
     with Image.open(figure) as sheet:
         assert min(sheet.size) > 100
+
+
+def test_runs_that_cannot_be_do_not_keep_others_from_running():
+    done = here("-m", "task.steps=2", NO_SHEET, "parameterisation.size=16,4")
+    assert done.status == 1, done.out + done.err
+    status = {record["config"]["parameterisation"]["size"][0]: record["status"] for record in records()}
+    assert status == {16: "ok", 4: "failed"}
+    assert "shapes refuses images of 4x4" in done.out
+
+
+def test_a_sweep_of_which_nothing_can_be_writes_nothing(folder):
+    assert "shapes refuses images of 4x4" in here("-m", "parameterisation.size=4", "objective.channel=1,2").error
+    assert tree(folder) == set()
+
+
+def test_a_figure_that_cannot_be_drawn_hides_no_result():
+    done = here("-m", *QUICK, "objective.channel=1,2", "figure.most=0")
+    assert done.status == 0 and "figure: none" in done.out and len(records()) == 2
+
+
+def test_runs_again_that_are_lost_are_not_called_done(monkeypatch):
+    assert here(*FOUR).status == 0
+    monkeypatch.setattr("interpret_runs.runner.sweep.run_batch", lambda *_: None)
+    again = here(*FOUR, "sweep.rerun=all")
+    assert again.status == 1 and "4 runs ended without a result" in again.out

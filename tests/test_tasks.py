@@ -1,5 +1,6 @@
 """What one run or batch of runs does, and what comes out of it."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from interpret_runs.runner import devices
 from interpret_runs.runner.execute import check, execute, now
 from interpret_runs.runner.objects import build, model_of, stacked
 from interpret_runs.runner.store import Record, Store
+from interpret_runs.runner.tasks import Visualise
 
 CPU = torch.device("cpu")
 ATTRIBUTE = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=top1")
@@ -219,3 +221,44 @@ def test_auto_is_the_best_device_there_is():
 def test_a_device_that_is_not_there_names_those_that_are(name):
     with pytest.raises(ValueError, match=f"no device {name!r}.*here there are: cpu"):
         devices.choose(name)
+
+
+@pytest.mark.parametrize("size", ["null", "224", "[224,224]"])
+def test_a_closed_model_sees_photographs_as_its_weights_do(size):
+    """Closing writes the input size out; that must not change from which side the photograph is resized."""
+    run = the_run("model=squeezenet1_0", "model.weights=null", f"model.input_size={size}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random weights; loaded once, and warned of then
+        found = model_of(run, CPU).preprocessing
+    assert found == load("squeezenet1_0", device="meta").preprocessing
+    assert found.resize == 256
+
+
+def test_an_image_that_shows_nothing_is_called_dead(store):
+    negative = ("objective=sum", "+objective@objective.terms.a=channel", "objective.weights.a=-1")
+    assert [record["metrics"]["alive"] for record in done(store, *QUICK, *negative)] == [False]
+    assert [record["metrics"]["alive"] for record in done(store, "task.steps=16", "parameterisation.size=32")] == [True]
+
+
+def test_the_memory_check_counts_the_image_at_its_own_size(monkeypatch):
+    monkeypatch.setattr("interpret_runs.memory.available", lambda _device: 2**30)
+    sizes = ("parameterisation.size=1024", "transform.size=64")
+    large, small = (Visualise().check([the_run(*some)], CPU) for some in (sizes, sizes[1:]))
+    assert large < small / 10
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("transform.fill=nan", "transform.fill is nan"),
+        ("transform.jitter=x", "transform.jitter is 'x'"),
+        ("transform.scale=1", "transform.scale is 1"),
+        ("model.std=[0,0,0]", "divided by 0"),
+        ("optimizer._target_=torch.optim.LBFGS", "optimizer: "),
+        ("task.history_every=x", "task.history_every is 'x'"),
+        ("parameterisation.size=4", "shapes refuses images of 4x4"),
+    ],
+)
+def test_what_would_fail_in_the_first_step_is_found_before(override, line):
+    with pytest.raises((ValueError, TypeError), match=line):
+        check([the_run(override)], "cpu")

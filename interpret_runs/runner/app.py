@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -60,6 +61,9 @@ def main() -> None:
     # Threads that spin while they wait take the cores from whoever shares the machine, and then from
     # each other: five times slower beside one busy process. To be set before torch loads OpenMP.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Anyone's own classes and factories are found beside where the command is typed.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     _show_own_warnings()
     try:
         hydra.main(version_base="1.3", config_path=CONF, config_name="config")(run)()

@@ -4,7 +4,8 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 from time import time
@@ -77,7 +78,7 @@ def _make(file: Path) -> bool:
 
 
 def _owner() -> str:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+    return json.dumps({"host": _here(), "pid": os.getpid()})
 
 
 def _clear(file: Path) -> bool:
@@ -116,9 +117,18 @@ def _is_stale(touched: int, text: str) -> bool:
         return True
     try:
         owner = json.loads(text)
-        return owner["host"] == socket.gethostname() and not _lives(owner["pid"])
+        return owner["host"] == _here() and not _lives(owner["pid"])
     except (ValueError, LookupError, TypeError):
         return False  # being written just now, or damaged: it has to age
+
+
+@cache
+def _here() -> str:
+    """Where a process number means something: host and, in containers, the namespace of process numbers."""
+    namespace = ""
+    with suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()} {namespace}"
 
 
 def _lives(pid: int) -> bool:

@@ -11,6 +11,10 @@ def choose(device: str) -> torch.device:
     Raises:
         ValueError: no such device on this machine.
     """
+    # float32 means float32, and the same batch gives the same bytes, as far as CUDA can.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    device = str(device)
     if device == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:

@@ -80,7 +80,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=False)
     for key, value in node.items() if isinstance(node, dict) else ():
-        if key == "_target_":
+        if key in ("_target_", "uses"):
             continue
         yield f"{prefix}{key}"
         yield from _keys(value, f"{prefix}{key}.")

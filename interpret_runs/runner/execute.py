@@ -94,7 +94,8 @@ class _Batch:
         return lambda fraction: self.progress(done + share * fraction)
 
     def _text(self, run: Run) -> Text:
-        essentials = {"run_id": run.id, "config": run.config, "digests": run.digests, "versions": provenance.versions()}
+        essentials: dict[str, Any] = {"run_id": run.id, "config": run.config, "digests": run.digests}
+        essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:

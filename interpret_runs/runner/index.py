@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from interpret_runs.runner.store import Record, Store
@@ -20,7 +21,10 @@ def load_index(folder: str | Path) -> pd.DataFrame:
     """The index of a store, one row a run: the newest record of each.
 
     Columns: `run_id status task unit score seconds image ...`, Hydra's group choices (`model layer
-    objective ...`), metrics, and the closed config's leaves by their dotted names. Read from
+    objective ...`), and the closed config's leaves by their dotted names. `seconds` is a run's share of
+    its batch. Of visualisations also `predicted` and `predicted_probability` (what the network says of the
+    image), `image_std` and `alive` (whether the unit is active on an image that is not flat); of
+    attributions `limit` (the value of the last colour), `completeness_error` and `converged`. Read from
     ``index.parquet``, or made anew from the records where that is missing or older than they are.
 
     Raises:
@@ -28,25 +32,31 @@ def load_index(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     store = Store(folder.parent, folder.name)
     files = store.record_files()
     if not files:
         raise FileNotFoundError(f"no records in {folder}; a store is outputs/<name>, made by a run")
-    cached = store.index_file("parquet")
-    newest = max(file.stat().st_mtime_ns for file in [*files, files[0].parent])
-    if cached.is_file() and cached.stat().st_mtime_ns >= newest:
-        return pd.read_parquet(cached)
-    return build(store)
+    return pd.read_parquet(store.index_file("parquet")) if is_fresh(store) else build(store)
+
+
+def is_fresh(store: Store) -> bool:
+    """Whether both files of the index are there and made from all records that there are."""
+    files = store.record_files()
+    newest = max((file.stat().st_mtime_ns for file in [*files, *(file.parent for file in files[:1])]), default=0)
+    made = [store.index_file(suffix) for suffix in ("parquet", "csv")]
+    return all(file.is_file() and file.stat().st_mtime_ns >= newest for file in made)
 
 
 def write_index(store: Store) -> pd.DataFrame:
     """Build the index and keep it as ``index.parquet`` and ``index.csv``."""
+    begun = time_ns()
     table = build(store)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    store.write(store.index_file("csv"), table.to_csv(index=False).encode())
-    store.write(store.index_file("parquet"), buffer.getvalue())
+    # Dated when the records were read: what another sweep writes meanwhile is newer.
+    store.write(store.index_file("csv"), table.to_csv(index=False).encode(), begun)
+    store.write(store.index_file("parquet"), buffer.getvalue(), begun)
     return table
 
 
@@ -81,8 +91,10 @@ def row(record: Record) -> dict[str, Any]:
     cells |= record["metrics"]
     leaves = dict(_leaves(config, ""))
     cells["layer.path"] = leaves.get("objective.layer", leaves.get("attribution.layer"))
-    cells |= {name: value for name, value in leaves.items() if not name.endswith("_target_")}
+    cells |= {name: value for name, value in leaves.items() if not name.endswith("_")}
     cells |= {name: record.get(name) for name in PLAIN}
+    cells |= {f"version.{name}": value for name, value in (record.get("versions") or {}).items()}
+    cells["git.commit"] = (record.get("git") or {}).get("commit")
     cells |= {f"artefact.{name}": path for name, path in artefacts.items()}
     cells["batch_place"] = record["batch"].index(record["run_id"]) if record["run_id"] in record["batch"] else 0
     return cells

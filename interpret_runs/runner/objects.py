@@ -31,7 +31,8 @@ def build(config: Config, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, (ValueError, LookupError, TypeError, OSError)):
             raise cause from None
-        raise LookupError(str(error).splitlines()[0]) from None
+        reason = f": {str(cause).splitlines()[0]}" if str(cause or "").strip() else ""
+        raise LookupError(str(error).splitlines()[0].partition(", set env var")[0] + reason) from None
 
 
 def model_of(run: Run, device: torch.device) -> VisionModel:

@@ -29,7 +29,7 @@ class Plan:
 
 def auto_batch(device: str) -> int:
     """Runs a batch on a device as a setting names it; whether ``auto`` is a GPU is told without torch."""
-    gpu = device.startswith("cuda") or (device == "auto" and Path("/dev/nvidia0").exists())
+    gpu = str(device).startswith("cuda") or (device == "auto" and Path("/dev/nvidia0").exists())
     return AUTO_BATCH_GPU if gpu else AUTO_BATCH
 
 

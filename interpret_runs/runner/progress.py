@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console()
-errors = Console(stderr=True)
+# A pipe has no width: nothing is cut there.
+console = Console() if sys.stdout.isatty() else Console(width=200)
 
 
 @dataclass
@@ -29,8 +30,8 @@ def bar(total: int) -> Iterator[None]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs,"),
+        TaskProgressColumn(),
+        TextColumn("of {task.total:.0f} runs,"),
         TimeElapsedColumn(),
         TextColumn("elapsed, left"),
         TimeRemainingColumn(),

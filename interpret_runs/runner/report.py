@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from interpret_runs.runner.figures import CHOICES
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.progress import console
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.store import Record, Store
 
 ROWS = 20
-GROUPS = ("model", "layer", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
 
 
 def show_plan(plan: Plan, store: Store) -> None:
@@ -45,7 +45,7 @@ def show_batches(plan: Plan) -> None:
 
 def varying(runs: Sequence[Run]) -> tuple[str, ...]:
     """The groups whose choice is not the same in all `runs`, or the objective where all are."""
-    found = [group for group in GROUPS if len({run.choices[group] for run in runs if group in run.choices}) > 1]
+    found = [group for group in CHOICES if len({run.choices[group] for run in runs if group in run.choices}) > 1]
     return tuple(found) or ("layer", "objective")
 
 
@@ -78,6 +78,9 @@ def show_results(
     console.print(table)
     if len(kinds) > ROWS:
         console.print(f"... and {len(kinds) - ROWS} more kinds")
+    dead = sum(record["metrics"].get("alive") is False for record in records.values())
+    if dead:
+        console.print(f"{dead} images are dead: the score is not above 0, or the image is flat (index column alive)")
     failed = [run for run in plan.runs if run.id in records and records[run.id]["status"] == "failed"]
     if failed:
         _show_failures(failed, records)

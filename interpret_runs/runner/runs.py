@@ -1,5 +1,6 @@
 """A run: one grid point, closed over everything that makes it, and named by it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_
 Config = dict[str, Any]
 
 ALL = "all"
+PRECISIONS = ("float32", "bfloat16")
+FILES = ("interpret_runs.images.File", "interpret_runs.images.Folder")
 SHAPES_ITEMS = 1200
 # Keys of which runs in one batch may differ.
 UNITS = ("channel", "row", "column", "target", "direction")
@@ -108,12 +111,16 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
     _close_sizes(config, summary)
     if "snapshots" in config["task"]:
         config["task"]["snapshots"] = _steps(config["task"]["snapshots"])
+    if config.get("compute", {}).get("precision", PRECISIONS[0]) not in PRECISIONS:
+        raise ValueError(f"compute.precision is {config['compute']['precision']!r}; it is {' or '.join(PRECISIONS)}")
     if "seed" in config:
         config["seed"] = _seed(config["seed"])
     named = {group: choice for group, choice in choices.items() if group.partition("@")[0] in config}
-    if any("layer" in node for _, node in _nodes(config, ())):
-        # What was asked for: an alias, or the path where one was given.
-        named["layer"] = str(composed.get("layer", {}).get("path"))
+    read = [node["layer"] for _, node in _nodes(config, ()) if isinstance(node.get("layer"), str)]
+    if read:
+        # What was asked for: an alias, or the path where the objective names one itself.
+        asked = str((composed.get("layer") or {}).get("path"))
+        named["layer"] = asked if summary.aliases.get(asked, asked) in read else read[0]
     name = short_digest(canonical(_numbers(_identity(config, digests))))
     return Run(name, config, digests, named, unit_label(config.get("objective", {}), summary))
 
@@ -164,8 +171,8 @@ def _steps(snapshots: Any) -> list[int]:
 
 def _seed(seed: Any) -> int:
     whole = seed.is_integer() if isinstance(seed, float) else isinstance(seed, int)
-    if isinstance(seed, bool) or not whole:
-        raise ValueError(f"seed is {seed!r}; it is a whole number")
+    if isinstance(seed, bool) or not whole or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}; it is a whole number of at most 64 bits")
     return int(seed)
 
 
@@ -191,8 +198,26 @@ def _identity(config: Config, digests: Mapping[str, str]) -> Config:
     if "model.weights" in digests:
         model["weights"] = {"sha256": digests["model.weights"]}
     if "images" in digests:
-        identity["images"] = {"sha256": digests["images"]}
+        images = {key: value for key, value in identity["images"].items() if key not in ("path", "item")}
+        if images["_target_"] in FILES:
+            del images["_target_"]  # one picture, however it was found
+        identity["images"] = {**images, "sha256": digests["images"]}
+    if "objective" in identity:
+        identity["objective"] = _unnamed(identity["objective"])
     return identity
+
+
+def _unnamed(objective: Any) -> Any:
+    """An objective with the terms of its sums in a fixed order, without the names that they have in YAML."""
+    if not isinstance(objective, dict):
+        return objective
+    plain = {key: _unnamed(value) for key, value in objective.items()}
+    if isinstance(plain.get("terms"), dict):
+        weights = plain.pop("weights")
+        pairs = [[term, weights.get(name)] for name, term in plain["terms"].items()]
+        extra = {name: weight for name, weight in weights.items() if name not in plain["terms"]}
+        plain |= {"terms": sorted(pairs, key=canonical), **({"weights": extra} if extra else {})}
+    return plain
 
 
 def _numbers(value: Any) -> Any:
@@ -207,7 +232,8 @@ def _numbers(value: Any) -> Any:
 def unit_label(objective: Mapping[str, Any], summary: ModelSummary) -> str:
     """What people call the unit: `channel 12`, `channel 12 (3, 4)`, a class label, or the terms of a sum."""
     if "terms" in objective:
-        return " + ".join(filter(None, (unit_label(term, summary) for term in objective["terms"].values())))
+        weights = objective.get("weights") or {}
+        return _sum_label([(unit_label(term, summary), weights.get(name)) for name, term in objective["terms"].items()])
     if "target" in objective:
         target = objective["target"]
         return summary.label(target) if isinstance(target, int) else str(target)
@@ -215,7 +241,17 @@ def unit_label(objective: Mapping[str, Any], summary: ModelSummary) -> str:
         place = [objective.get("row"), objective.get("column")]
         return f"channel {objective['channel']}" + (f" ({place[0]}, {place[1]})" if place != [None, None] else "")
     kind = str(objective.get("_target_", "")).rpartition(".")[2]
-    return "" if kind in ("TotalVariation", "L2") else kind.lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
+
+
+def _sum_label(terms: Sequence[tuple[str, float | None]]) -> str:
+    """`channel 5 - 0.1 total variation`."""
+    text = ""
+    for label, weight in terms:
+        size = 1.0 if weight is None else float(weight)
+        sign = (" - " if size < 0 else " + ") if text else "-" * (size < 0)
+        text += f"{sign}{label}" if abs(size) == 1 else f"{sign}{abs(size):g} {label}"
+    return text
 
 
 def _without_units(node: Any) -> Any:

@@ -22,6 +22,7 @@ class Store:
     """
 
     def __init__(self, outputs: str | Path, name: str) -> None:
+        name = str(name)
         if not name or name in (".", "..") or "/" in name or "\\" in name:
             raise ValueError(f"name={name!r} is not the name of a folder")
         self.root = Path(outputs).expanduser() / name
@@ -54,8 +55,11 @@ class Store:
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"cannot write to {self.root}: {place} is not a folder to write in; set outputs=")
 
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a file aside, then rename: readers see it whole or not at all."""
+    def write(self, path: Path, content: bytes, modified: int | None = None) -> None:
+        """Write a file aside, then rename: readers see it whole or not at all.
+
+        `modified` is its modification time in nanoseconds, where it is not to be now.
+        """
         self.make_room(path)
         aside = path.with_name(f".{path.name}.{self._worker}")
         try:
@@ -63,6 +67,8 @@ class Store:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if modified is not None:
+                os.utime(aside, ns=(modified, modified))
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
@@ -117,7 +123,7 @@ class Store:
         return {run_id for run_id, finished in self._elsewhere.items() if finished > planned}
 
     def status(self) -> dict[str, str]:
-        """Run id to "ok" or "failed"; a run whose main artefact is gone counts as not done."""
+        """Run id to "ok" or "failed"; a run of which an artefact is gone counts as not done."""
         status = {}
         for run_id, record in self.newest().items():
             present = all((self.root / artefact["path"]).is_file() for artefact in record["artefacts"].values())

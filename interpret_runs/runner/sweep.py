@@ -10,7 +10,7 @@ from typing import Any
 
 from interpret_runs.runner import report
 from interpret_runs.runner.cache import canonical, short_digest
-from interpret_runs.runner.index import write_index
+from interpret_runs.runner.index import is_fresh, write_index
 from interpret_runs.runner.plan import Plan, plan
 from interpret_runs.runner.progress import bar, batch, console
 from interpret_runs.runner.runs import Config, Run, close
@@ -61,7 +61,7 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
         with bar(planned.todo):
             launch([_overrides(file, [run.id for run in group], settings) for group in planned.batches])
     finally:
-        well = _finish(planned, store, sweep_id, settings, perf_counter() - started)
+        well = _finish(planned, store, sweep_id, settings, begun, perf_counter() - started)
     if not well:
         raise RunsFailedError
 
@@ -88,7 +88,7 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
 
         with bar(1), batch(1) as progress:
             done = execute(planned.batches[0], store, config["compute"]["device"], begun, progress, strict=True)
-        if not done:
+        if not done and runs[0].id not in store.newest():
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
     else:
@@ -130,8 +130,16 @@ def _check(planned: Plan, settings: Config, store: Store) -> None:
     store.check_writable()
     from interpret_runs.runner.execute import check
 
-    for group in {group[0].batch_key(): group for group in reversed(planned.batches)}.values():
-        check(group, settings["compute"]["device"])
+    _figure_of(settings)
+    kinds = {group[0].batch_key(): group for group in reversed(planned.batches)}
+    wrong: list[Exception] = []
+    for group in reversed(kinds.values()):
+        try:
+            check(group, settings["compute"]["device"])
+        except Exception as error:
+            wrong.append(error)
+    if len(wrong) == len(kinds):
+        raise wrong[0]  # else those that are wrong become failed runs, and the others go on
 
 
 def _overrides(file: Path, ids: Sequence[str], settings: Config) -> list[str]:
@@ -147,12 +155,12 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, seconds: float) -> bool:
+def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, begun: str, seconds: float) -> bool:
     """Index, figure and report, from what the store holds by now; returns whether all went well."""
     todo = {run.id for group in planned.batches for run in group}
     held = {name for name in todo if store.claim_file(name).exists()}  # looked at first: records come before release
     records = store.newest()
-    lost = todo - held - records.keys()
+    lost = {name for name in todo - held if name not in records or records[name]["finished"] < begun}
     mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
     if mine:
         table = write_index(store)
@@ -164,20 +172,28 @@ def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, second
 
 
 def _restore_index(store: Store) -> None:
-    """The index comes back where it was deleted; there are records."""
-    if not all(store.index_file(suffix).exists() for suffix in ("parquet", "csv")):
+    """The index comes back where it was deleted, or where a sweep was killed before it was written."""
+    if not is_fresh(store):
         write_index(store)
 
 
-def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> Path:
+def _figure_of(settings: Config) -> Any:
     from interpret_runs.runner.objects import build
 
+    if not settings.get("figure"):
+        raise ValueError("a sweep needs a figure: figure=contact_sheet")
+    return build(settings["figure"])
+
+
+def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> str:
+    """Draw the sweep; returns where, or why not."""
     rows = table.set_index("run_id", drop=False)
     mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
-    made: Path = build(settings["figure"])(
-        mine.reset_index(drop=True), store.root, store.make_room(store.figure_file(sweep_id)), settings["name"]
-    )
-    return made
+    place = store.make_room(store.figure_file(sweep_id))
+    try:
+        return str(_figure_of(settings)(mine.reset_index(drop=True), store.root, place, str(settings["name"])))
+    except Exception as error:  # a figure that cannot be drawn must not hide the results
+        return f"none ({error})"
 
 
 def _show(record: Record, store: Store, again: bool) -> None:
@@ -196,4 +212,6 @@ def _show(record: Record, store: Store, again: bool) -> None:
         soft_wrap=True,
         markup=False,
     )
+    if metrics.get("alive") is False:
+        console.print("this image is dead: the score is not above 0, or the image is flat", style="yellow")
     console.print(str(where), highlight=False, soft_wrap=True, markup=False)

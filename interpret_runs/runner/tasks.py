@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from interpret_runs import memory
 from interpret_runs.activations import capture, class_scores
 from interpret_runs.attributions import Attribution
-from interpret_runs.heat_maps import heat_map, overlay, robust_limit
+from interpret_runs.heat_maps import enlarged, heat_map, overlay, robust_limit
 from interpret_runs.images import Picture, png_bytes, to_pil
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
@@ -27,7 +27,11 @@ from interpret_runs.runner.objects import build, model_of, objective_of, stacked
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, predictions, score
 from interpret_runs.summary import OUTPUT, PIXELS
+from interpret_runs.transforms import Transform
 from interpret_runs.visualisation import Schedule, Visualisation, visualise
+
+# Standard deviation of an image's values below which it shows nothing.
+FLATTEST = 0.02
 
 Progress = Callable[[float], None]
 Text = dict[str, str]
@@ -80,19 +84,23 @@ class Visualise(Task):
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         first, model = runs[0], model_of(runs[0], device)
         self.schedule(first)
-        objective = stacked(runs, model)
+        objective = objective_of(first, model)
         if objective.needs_output:
             raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
         config = first.config["parameterisation"]
         own = height_and_width(config["size"])
         wanted = build(first.config["transform"]).size
         seen = height_and_width(wanted) if wanted is not None else own
-        fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
-        memory.check(model, {PIXELS}, own, int(config["images"]), device)
-        _try(model, objective_of(first, model), seen, device)
+        with _refused(model, seen):
+            fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
+        fits = min(fits, memory.check(model, {PIXELS}, own, int(config["images"]), device))
+        transform: Transform = build(first.config["transform"])
+        grey = torch.full((1, 3, *own), 0.5, device=device)
+        with _refused(model, seen):
+            _try(model, objective, transform(grey, transform.draw(1, [0])[0].to(device)))
         parameterisation = self._parameterisation(runs[:1])
         try:
-            build(first.config["optimizer"])(parameterisation.parameters())
+            build(first.config["optimizer"])(parameterisation.parameters()).step()
         except (TypeError, ValueError, InstantiationException) as error:
             raise ValueError(f"optimizer: {str(error.__cause__ or error).splitlines()[0]}") from error
         return max(1, fits // parameterisation.images)
@@ -132,7 +140,8 @@ class Visualise(Task):
         steps, history = found.history
         if failed := int(found.failed[mine].max()):
             return Outcome(None, steps=failed, error=f"score is not finite from step {failed} on; lower optimizer.lr")
-        metrics: dict[str, Any] = {"image_std": float(found.images[mine].std(dim=(1, 2, 3)).min())}
+        spread, value = float(found.images[mine].std(dim=(1, 2, 3)).min()), float(found.scores[mine].mean())
+        metrics: dict[str, Any] = {"image_std": spread, "alive": value > 0 and spread >= FLATTEST}
         if top is not None:
             index, probability = top[place * count]
             metrics |= {"predicted": model.summary.label(index), "predicted_class": index}
@@ -143,7 +152,7 @@ class Visualise(Task):
             files[name] = (f"{name}.png", picture(found.snapshots[step][mine], text))
         scores = [round(float(value), 6) for value in history[:, mine].mean(1)] if len(steps) else []
         return Outcome(
-            float(found.scores[mine].mean()),
+            value,
             metrics,
             files,
             self.steps,
@@ -157,13 +166,13 @@ class Attribute(Task):
 
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         model = model_of(runs[0], device)
-        objective = stacked(runs, model)
+        objective = objective_of(runs[0], model)
         method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
         size = model.preprocessing.size
         fits = memory.check(model, objective.layers, size, 1, device)
         image = torch.zeros(1, 3, *size, device=device)
-        (first,), _ = _with_classes([objective_of(runs[0], model)], model, image)
-        _try(model, first, size, device)
+        (first,), _ = _with_classes([objective], model, image)
+        _try(model, first, image)
         method.check(model, first, image)
         if len({canonical(run.config["images"]) for run in runs}) == 1:
             self._picture(runs[0], model)
@@ -211,11 +220,24 @@ def picture(images: Tensor, text: Text) -> bytes:
     return png_bytes(to_pil(torch.cat(list(images), 2)), text)
 
 
-def _try(model: VisionModel, objective: Objective, size: tuple[int, int], device: torch.device) -> None:
-    """Score one grey image, so that an objective that does not fit its layers fails before anything is written."""
-    image = torch.full((1, 3, *size), 0.5, device=device)
+@contextmanager
+def _refused(model: VisionModel, size: tuple[int, int]) -> Iterator[None]:
+    """Say of what torch says about shapes which images it is about."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, NotImplementedError):
+        raise
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"{model.name} refuses images of {size[0]}x{size[1]}: {line}") from error
+
+
+def _try(model: VisionModel, objective: Objective, image: Tensor) -> None:
+    """Score one image, so that what does not fit the network fails before anything is written."""
     with frozen(model), torch.no_grad():
-        score(model, objective, image)
+        value = score(model, objective, image)
+    if not value.isfinite().all():
+        raise ValueError(f"the score of a plain image is {float(value)}: a setting of model or transform is not finite")
 
 
 def _with_classes(objectives: list[Objective], model: VisionModel, images: Tensor) -> tuple[list[Objective], Tensor]:
@@ -242,6 +264,6 @@ def _map_outcome(
     files = {
         "map": ("map.npy", raw.getvalue()),
         "heat_map": ("heat_map.png", png_bytes(heat_map(values, limit), text)),
-        "overlay": ("overlay.png", png_bytes(overlay(shown.pixels, values, limit), text)),
+        "overlay": ("overlay.png", png_bytes(enlarged(overlay(shown.pixels, values, limit)), text)),
     }
     return Outcome(value, {**metrics, "limit": limit}, files, unit=unit)
