@@ -1,4 +1,4 @@
-"""Planning: a dry run of a grid, as a whole command and without the interpreter's start."""
+"""Planning: a dry run of a grid, as a whole command."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -119,6 +119,18 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
             handle.remove()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in evaluation mode for the length of a ``with``; each module's mode is put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def calls(model: nn.Module, image: Tensor) -> Counter[str]:
     """How often one forward pass of `model` runs each of its modules; counted once per model and image size."""
     known = _calls_of.setdefault(model, {})
@@ -131,10 +143,9 @@ def calls(model: nn.Module, image: Tensor) -> Counter[str]:
         return lambda _module, _args: counts.update([name])
 
     handles = [module.register_forward_pre_hook(count(name)) for name, module in network_of(model).named_modules()]
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
-            model.eval()(image)  # in training mode, batch norm would count the image
+        with torch.no_grad(), evaluating(model):  # in training mode, batch norm would count the image
+            model(image)
     except torch.OutOfMemoryError:
         raise
     except Exception:
@@ -142,8 +153,6 @@ def calls(model: nn.Module, image: Tensor) -> Counter[str]:
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     known[size] = counts
     return counts
 

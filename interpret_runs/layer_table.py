@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.activations import as_grid, first_tensor
+from interpret_runs.activations import as_grid, evaluating, first_tensor
 from interpret_runs.summary import OUTPUT, Layer
 
 _POOLING = (
@@ -65,15 +65,13 @@ def trace(network: nn.Module, images: Tensor) -> tuple[tuple[Layer, ...], dict[s
 
         return hook
 
-    modes = {module: module.training for module in network.modules()}
     handles = [module.register_forward_hook(record(path)) for path, module in network.named_modules() if path]
     try:
-        output = first_tensor(network.eval()(images), OUTPUT)
+        with evaluating(network):
+            output = first_tensor(network(images), OUTPUT)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     layers = tuple(Layer(row.path, type(row.module).__name__, row.shape, calls[row.path]) for row in seen.values())
     once = [row for row in seen.values() if calls[row.path] == 1]
     classes = output[0].numel() if output.ndim <= 2 else output.shape[1]

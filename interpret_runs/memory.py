@@ -74,9 +74,13 @@ def available(device: torch.device) -> int:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         limits.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, StopIteration):
         group = Path("/sys/fs/cgroup")
-        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        used = int((group / "memory.current").read_text())
+        # What was read from files counts as used, and is given up when memory is asked for.
+        lines = (group / "memory.stat").read_text().splitlines()
+        cached = int(next(line.split()[1] for line in lines if line.startswith("inactive_file ")))
+        limits.append(int((group / "memory.max").read_text()) - used + cached)
     return max(0, min(limits))
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.activations import capture, class_scores
+from interpret_runs.activations import capture, class_scores, evaluating
 from interpret_runs.objective import Objective
 from interpret_runs.summary import OUTPUT
 
@@ -16,14 +16,12 @@ from interpret_runs.summary import OUTPUT
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """`model` in evaluation mode with fixed weights; modes and requires_grad are put back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
     grads = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for parameter, needed in grads:
             parameter.requires_grad_(needed)
 
