@@ -79,7 +79,12 @@ class _RedirectedReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (result,), (grad,) = ctx.saved_tensors, grads  # of ReLU6 perhaps its input, flat at the same places
-        passed = torch.ops.aten.hardtanh_backward(grad, result, 0, ctx.top)
+        capped = ctx.top < float("inf")
+        passed: Tensor = (
+            torch.ops.aten.hardtanh_backward(grad, result, 0, ctx.top)
+            if capped
+            else torch.ops.aten.threshold_backward(grad, result, 0)
+        )
         on_host = grad.device.type == "cpu"
         if on_host and bool(ctx.alive.all()):
             return passed, None, None, None
@@ -87,14 +92,16 @@ class _RedirectedReLU(torch.autograd.Function):
         # On a GPU to ask would be to wait, so the work below is done whether needed or not.
         if on_host and not bool(blocked.any()):
             return passed, None, None, None
-        # Descent moves inputs against the gradient: a positive one pushes them down, a negative one up.
-        down, up = (result <= 0) & (grad > 0), (result >= ctx.top) & (grad < 0)
-        redirected = grad.masked_fill(down | up, 0)
-        return torch.where(blocked, redirected, passed), None, None, None
+        # Descent moves inputs against the gradient: a positive one pushes them down, a negative one up. Where
+        # nothing passes, whatever has a gradient lies below 0, or above the ceiling if there is one.
+        redirected = grad.clamp(max=0)
+        if capped:
+            redirected = torch.where(result >= ctx.top, grad.clamp(min=0), redirected)
+        return passed.addcmul_(redirected, blocked.to(grad.dtype)), None, None, None
 
 
 def _nothing_passes(gradient: Tensor) -> Tensor:
     """Where a gradient is 0 in all channels: by position for (B, C, H, W), by image for other ranks."""
     if gradient.ndim == 4:
-        return (gradient == 0).all(1, keepdim=True)
+        return gradient.abs().amax(1, keepdim=True) == 0
     return (gradient.reshape(len(gradient), -1) == 0).all(1).view(-1, *[1] * (gradient.ndim - 1))
