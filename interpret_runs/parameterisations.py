@@ -59,7 +59,7 @@ class Parameterisation(nn.Module, ABC):
     def rgb(self, values: Tensor, decorrelate: bool) -> Tensor:
         """Unbounded values to RGB: colours correlated as in photographs if asked, then a sigmoid."""
         if decorrelate:
-            values = torch.einsum("oc,bchw->bohw", self.colour, values)
+            return torch.einsum("oc,bchw->bohw", self.colour, values).sigmoid_()
         return values.sigmoid()
 
 

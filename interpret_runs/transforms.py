@@ -85,7 +85,7 @@ class Standard(Transform):
         matrices = _matrices(parameters.to(images.dtype), *images.shape[2:])
         grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
         # Sampling x - fill with zeros outside, then adding fill, pads with fill.
-        return functional.grid_sample(images - self.fill, grid, align_corners=False) + self.fill
+        return functional.grid_sample(images - self.fill, grid, align_corners=False).add_(self.fill)
 
 
 @dataclass(frozen=True)
