@@ -1,7 +1,7 @@
 """One batch to artefacts and records."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,14 +22,6 @@ from interpret_runs.runner.tasks import Outcome, Visualise
 
 ATTRIBUTE = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=1")
 Spoil = Callable[[Sequence[Run]], None]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What one run or batch of runs does, and what comes out of it."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ from interpret_runs.runner.tasks import Visualise
 
 CPU = torch.device("cpu")
 ATTRIBUTE = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=top1")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Event, Thread
@@ -59,7 +59,7 @@ class Claims:
     def _keep(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             for run_id in self.held:
-                with _gone_is_fine():
+                with suppress(FileNotFoundError):
                     os.utime(self._store.claim_file(run_id))
 
 
@@ -139,11 +139,3 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        return

@@ -89,12 +89,11 @@ class Visualise(Task):
             raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
         config = first.config["parameterisation"]
         own = height_and_width(config["size"])
-        wanted = build(first.config["transform"]).size
-        seen = height_and_width(wanted) if wanted is not None else own
+        transform: Transform = build(first.config["transform"])
+        seen = own if transform.size is None else height_and_width(transform.size)
         with _refused(model, seen):
             fits = memory.check(model, objective.layers, seen, int(config["images"]), device)
         fits = min(fits, memory.check(model, {PIXELS}, own, int(config["images"]), device))
-        transform: Transform = build(first.config["transform"])
         grey = torch.full((1, 3, *own), 0.5, device=device)
         with _refused(model, seen):
             _try(model, objective, transform(grey, transform.draw(1, [0])[0].to(device)))
@@ -109,16 +108,17 @@ class Visualise(Task):
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         model, config = model_of(runs[0], device), runs[0].config
+        transform: Transform = build(config["transform"])
         found = visualise(
             model,
             stacked(runs, model),
             self._parameterisation(runs),
-            build(config["transform"]),
+            transform,
             build(config["optimizer"]),
             self.schedule(runs[0]),
             lambda step: progress(step / self.steps),
         )
-        top = predictions(model, build(config["transform"]).clean(found.images.to(device)))
+        top = predictions(model, transform.clean(found.images.to(device)))
         return [self._outcome(i, run, found, model, top, text(run)) for i, run in enumerate(runs)]
 
     def _parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
