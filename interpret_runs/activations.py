@@ -23,9 +23,13 @@ _calls_of: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Counter[str]]] = W
 class Activations(Mapping[str, Tensor]):
     """Layer outputs of one forward pass, by layer name.
 
-    `rows[i]` is the unit that image i is scored with, for objectives that hold one unit per row
-    (`Objective.stack`); None means image i belongs to row i. `image_size` is (height, width) in pixels,
-    by which a channels-last layer is told from a channels-first one.
+    Attributes:
+        rows: the unit that image i is scored with, for objectives that hold one unit per row
+            (`Objective.stack`); None means image i belongs to row i.
+        image_size: (height, width) in pixels, by which a channels-last layer is told from a channels-first one.
+        images: how many images in a row belong to one run.
+        progress: how much of an optimisation is done, from 0 to 1, for weights that change on the way.
+        references: activations of other pictures, for objectives that compare with one; see `of`.
     """
 
     def __init__(
@@ -33,10 +37,20 @@ class Activations(Mapping[str, Tensor]):
         outputs: Mapping[str, Tensor],
         rows: Tensor | None = None,
         image_size: tuple[int, int] | None = None,
+        images: int = 1,
+        progress: float = 1.0,
+        references: Mapping[Any, Activations] | None = None,
     ) -> None:
         self._outputs = outputs
         self.rows = rows
         self.image_size = image_size
+        self.images = images
+        self.progress = progress
+        self.references = references or {}
+
+    def of(self, source: Any) -> Activations:
+        """The activations of the picture `source` (one a row, if a tuple), seen as image i was; row i for image i."""
+        return self.references[source]
 
     def grid(self, layer: str) -> Tensor:
         """The output of `layer` as channels on a grid, (B, C, H, W); see `as_grid`."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from interpret_runs.checkpoint import load_state
 from interpret_runs.layer_table import trace
-from interpret_runs.parameterisations import Size, height_and_width
 from interpret_runs.shapes import CLASSES
 from interpret_runs.shapes_network import ShapesNetwork
+from interpret_runs.size import Size, height_and_width
 from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file, nearest
 
 

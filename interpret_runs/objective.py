@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from interpret_runs.activations import Activations, class_scores
 from interpret_runs.summary import TOP, ModelSummary
 
 Kind = TypeVar("Kind", bound="Objective")
+Weight = float | tuple[float, float]
 
 
 class Objective(ABC):
@@ -58,22 +60,38 @@ class Objective(ABC):
     def __truediv__(self, other: float) -> Objective:
         return self * (1 / other) if _is_number(other) else NotImplemented
 
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The objectives that this one is made of."""
+        return tuple(part for field in _fields(self) for part in _parts(getattr(self, field.name)))
+
+    @property
+    def sources(self) -> frozenset[Any]:
+        """The pictures with which this objective compares: an `ImageSet`, or a tuple with one a row."""
+        own = getattr(self, "source", None)
+        return frozenset(() if own is None else (own,)).union(*(part.sources for part in self.parts))
+
     def resolve(self, summary: ModelSummary) -> Self:
         """The same objective with layers and classes made exact; see `ModelSummary.resolve`."""
-        values = {field.name: getattr(self, field.name) for field in _fields(self)}
-        return _replace(self, summary.resolve(values))
+        made = self._with_parts(lambda part: part.resolve(summary))
+        return _replace(made, summary.resolve({field.name: getattr(made, field.name) for field in _fields(made)}))
 
     def for_images(self, output: Tensor) -> Self:
         """The same objective with `top1` replaced by the classes that the network's `output` ranks first."""
-        if getattr(self, "target", None) != TOP:
-            return self
+        made = self._with_parts(lambda part: part.for_images(output))
+        if getattr(made, "target", None) != TOP:
+            return made
         best = class_scores(output).argmax(1).tolist()
-        return _replace(self, {"target": best[0] if len(set(best)) == 1 else tuple(best)})
+        return _replace(made, {"target": best[0] if len(set(best)) == 1 else tuple(best)})
 
     @property
     def needs_output(self) -> bool:
         """Whether `for_images` must be called before scoring."""
-        return getattr(self, "target", None) == TOP
+        return getattr(self, "target", None) == TOP or any(part.needs_output for part in self.parts)
+
+    def _with_parts(self, change: Callable[[Objective], Objective]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in _fields(self)}
+        return _replace(self, {name: _changed(value, change) for name, value in values.items() if _parts(value)})
 
     @staticmethod
     def stack(objectives: Sequence[Objective]) -> Objective:
@@ -94,35 +112,45 @@ class Objective(ABC):
                 stacked[name] = tuple(values)
             elif isinstance(values[0], Objective):
                 stacked[name] = Objective.stack(values)
-            elif name == "terms" and len({len(terms) for terms in values}) == 1:
-                stacked[name] = tuple(Objective.stack(terms) for terms in zip(*values, strict=True))
+            elif _parts(values[0]) and len({len(parts) for parts in values}) == 1:
+                stacked[name] = tuple(Objective.stack(parts) for parts in zip(*values, strict=True))
             else:
                 raise TypeError(f"cannot stack objectives that differ in {name!r}: {values[0]!r} and others")
         return _replace(first, stacked)
 
 
+class Compound(Objective):
+    """An objective that is made of others."""
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset().union(*(part.layers for part in self.parts))
+
+
 @dataclass(frozen=True)
-class Sum(Objective):
+class Sum(Compound):
     """Weighted sum of objectives, ``sum(weight * term)``; one forward pass serves all terms.
 
-    Without `weights` all are 1. A sum among the terms is replaced by its own terms.
+    Without `weights` all are 1. A weight of two numbers changes evenly from the first at the start of an
+    optimisation to the second at its end, with which the final images are scored. A sum among the terms
+    is replaced by its own terms.
     """
 
     terms: tuple[Objective, ...]
-    weights: tuple[float, ...] = ()
+    weights: tuple[Weight, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.terms:
             raise ValueError("a sum needs terms; add one with +objective@objective.terms.a=channel")
         if len(self.weights or self.terms) != len(self.terms):
             raise ValueError(f"{len(self.terms)} terms, but {len(self.weights)} weights")
-        weights = self.weights or (1.0,) * len(self.terms)
+        weights = [_weight(weight) for weight in self.weights or (1.0,) * len(self.terms)]
         flat = [pair for term, weight in zip(self.terms, weights, strict=True) for pair in _weighted(term, weight)]
         object.__setattr__(self, "terms", tuple(term for term, _ in flat))
         object.__setattr__(self, "weights", tuple(weight for _, weight in flat))
 
     @classmethod
-    def of(cls, terms: Mapping[str, Objective], weights: Mapping[str, float | None] | None = None) -> Sum:
+    def of(cls, terms: Mapping[str, Objective], weights: Mapping[str, Any] | None = None) -> Sum:
         """A sum with named terms, as in YAML; a weight that is None or not given is 1.
 
         Raises:
@@ -131,50 +159,28 @@ class Sum(Objective):
         given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
         for name in given.keys() - terms.keys():
             raise LookupError(f"weight {name!r} has no term; terms: {', '.join(terms) or 'none'}")
-        return cls(tuple(terms.values()), tuple(float(given.get(name, 1.0)) for name in terms))
+        return cls(tuple(terms.values()), tuple(_weight(given.get(name, 1.0)) for name in terms))
 
-    @property
-    def layers(self) -> frozenset[str]:
-        return frozenset().union(*(term.layers for term in self.terms))
+    @classmethod
+    def negative(cls, of: Objective) -> Sum:
+        """What lowers `of` most."""
+        return -of
 
     def __call__(self, activations: Activations) -> Tensor:
-        scores = [weight * term(activations) for term, weight in zip(self.terms, self.weights, strict=True)]
+        weights = [_at(weight, activations.progress) for weight in self.weights]
+        scores = [weight * term(activations) for term, weight in zip(self.terms, weights, strict=True)]
         return torch.stack(scores).sum(0)
-
-    def resolve(self, summary: ModelSummary) -> Sum:
-        return Sum(tuple(term.resolve(summary) for term in self.terms), self.weights)
-
-    def for_images(self, output: Tensor) -> Sum:
-        return Sum(tuple(term.for_images(output) for term in self.terms), self.weights)
-
-    @property
-    def needs_output(self) -> bool:
-        return any(term.needs_output for term in self.terms)
 
 
 @dataclass(frozen=True)
-class Product(Objective):
+class Product(Compound):
     """Product of two objectives, image by image."""
 
     left: Objective
     right: Objective
 
-    @property
-    def layers(self) -> frozenset[str]:
-        return self.left.layers | self.right.layers
-
     def __call__(self, activations: Activations) -> Tensor:
         return self.left(activations) * self.right(activations)
-
-    def resolve(self, summary: ModelSummary) -> Product:
-        return Product(self.left.resolve(summary), self.right.resolve(summary))
-
-    def for_images(self, output: Tensor) -> Product:
-        return Product(self.left.for_images(output), self.right.for_images(output))
-
-    @property
-    def needs_output(self) -> bool:
-        return self.left.needs_output or self.right.needs_output
 
 
 def _is_number(value: Any) -> bool:
@@ -189,8 +195,42 @@ def _replace(objective: Kind, values: Mapping[str, Any]) -> Kind:
     return replace(objective, **values)  # type: ignore[type-var]  # every final objective is a dataclass
 
 
-def _weighted(term: Objective, weight: float) -> list[tuple[Objective, float]]:
-    """A term with its weight; a sum inside a sum gives its own terms."""
-    if isinstance(term, Sum):
-        return [(inner, weight * own) for inner, own in zip(term.terms, term.weights, strict=True)]
-    return [(term, float(weight))]
+def _parts(value: Any) -> tuple[Objective, ...]:
+    """The objectives in a field: itself, or all of a tuple's."""
+    values = value if isinstance(value, tuple) else (value,)
+    return tuple(part for part in values if isinstance(part, Objective))
+
+
+def _changed(value: Any, change: Callable[[Objective], Objective]) -> Any:
+    return tuple(map(change, value)) if isinstance(value, tuple) else change(value)
+
+
+def _weight(value: Any) -> Weight:
+    """A weight as a number, or as a pair of numbers.
+
+    Raises:
+        ValueError: neither.
+    """
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(numbers) != 2 or not all(_is_number(number) and isfinite(number) for number in numbers):
+        raise ValueError(f"weight {value!r} is neither a number nor two, for the start and the end")
+    first, last = map(float, numbers)
+    return first if first == last else (first, last)
+
+
+def _at(weight: Weight, progress: float) -> float:
+    return weight[0] + (weight[1] - weight[0]) * progress if isinstance(weight, tuple) else weight
+
+
+def _weighted(term: Objective, weight: Weight) -> list[tuple[Objective, Weight]]:
+    """A term with its weight; a sum inside a sum gives its own terms, unless the weights of both change."""
+    if not isinstance(term, Sum) or (isinstance(weight, tuple) and any(isinstance(w, tuple) for w in term.weights)):
+        return [(term, weight)]
+    return [(inner, _times(weight, own)) for inner, own in zip(term.terms, term.weights, strict=True)]
+
+
+def _times(one: Weight, other: Weight) -> Weight:
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        ends = [_at(one, progress) * _at(other, progress) for progress in (0, 1)]
+        return ends[0], ends[1]
+    return one * other

@@ -1,69 +1,17 @@
-"""Images as parameters: modules called with nothing that return RGB in [0, 1]."""
+"""Images as parameters, in one basis or another: modules called with nothing that return RGB in [0, 1]."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.randomness import generator
-
-# Square root of the covariance of ImageNet's colours (Olah et al., 2017), scaled to a largest column norm of 1.
-_COLOUR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
-COLOUR = _COLOUR / _COLOUR.norm(dim=0).max()
-
-Size = int | Sequence[int]
+from interpret_runs.parameterisation import Basis
+from interpret_runs.size import Size
 
 
-def height_and_width(size: Size) -> tuple[int, int]:
-    """(height, width) in pixels from one number or two.
-
-    Raises:
-        ValueError: not one or two positive whole numbers.
-    """
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
-        raise ValueError(f"size {size!r} is not a positive number of pixels, nor [height, width]")
-    return sides[0], sides[1]
-
-
-class Parameterisation(nn.Module, ABC):
-    """Images held as parameters; calling it returns RGB in [0, 1], (runs * images, 3, H, W), run by run.
-
-    Args (of every subclass, beside its own):
-        size: height and width in pixels, one number or [height, width].
-        images: images of each run.
-        seeds: one seed per run. A run's start depends on its own seed alone.
-    """
-
-    def __init__(self, size: Size, images: int, seeds: Sequence[int]) -> None:
-        super().__init__()
-        if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-            raise ValueError(f"parameterisation.images is {images!r}; it must be a whole number from 1 on")
-        self.size = height_and_width(size)
-        self.images = images
-        self.seeds = tuple(seeds)
-        self.register_buffer("colour", COLOUR.clone())
-
-    @abstractmethod
-    def forward(self) -> Tensor:
-        """RGB in [0, 1], (runs * images, 3, H, W)."""
-
-    def start(self, *shape: int) -> Tensor:
-        """Standard normal numbers, (runs * images, *shape), drawn on the CPU, one stream a run."""
-        draws = [torch.randn(self.images, *shape, generator=generator(seed, "start")) for seed in self.seeds]
-        return torch.cat(draws)
-
-    def rgb(self, values: Tensor, decorrelate: bool) -> Tensor:
-        """Unbounded values to RGB: colours correlated as in photographs if asked, then a sigmoid."""
-        if decorrelate:
-            return torch.einsum("oc,bchw->bohw", self.colour, values).sigmoid_()
-        return values.sigmoid()
-
-
-class Fourier(Parameterisation):
+class Fourier(Basis):
     """Spectrum scaled by ``1 / frequency**decay``, so low frequencies move first (Olah et al., 2017).
 
     Args:
@@ -81,9 +29,10 @@ class Fourier(Parameterisation):
         decay: float = 1.0,
         std: float = 0.01,
         decorrelate: bool = True,
+        statistics: str | None = None,
         seeds: Sequence[int] = (0,),
     ) -> None:
-        super().__init__(size, images, seeds)
+        super().__init__(size, images, statistics, seeds)
         height, width = self.size
         frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
         # Lucid divides by 4, which keeps the first steps out of the sigmoid's flat parts.
@@ -95,8 +44,13 @@ class Fourier(Parameterisation):
         spectrum = torch.view_as_complex(self.spectrum) * self.scale
         return self.rgb(torch.fft.irfft2(spectrum, s=self.size, norm="ortho"), self.decorrelate)
 
+    @torch.no_grad()
+    def hold(self, images: Tensor) -> None:
+        spectrum = torch.fft.rfft2(self.values(images, self.decorrelate), norm="ortho")
+        self.spectrum.copy_(torch.view_as_real(spectrum / self.scale))
 
-class Pixel(Parameterisation):
+
+class Pixel(Basis):
     """One free value per pixel and colour.
 
     Args:
@@ -110,11 +64,16 @@ class Pixel(Parameterisation):
         images: int = 1,
         std: float = 0.01,
         decorrelate: bool = True,
+        statistics: str | None = None,
         seeds: Sequence[int] = (0,),
     ) -> None:
-        super().__init__(size, images, seeds)
+        super().__init__(size, images, statistics, seeds)
         self.decorrelate = decorrelate
-        self.values = nn.Parameter(std * self.start(3, *self.size))
+        self.pixels = nn.Parameter(std * self.start(3, *self.size))
 
     def forward(self) -> Tensor:
-        return self.rgb(self.values, self.decorrelate)
+        return self.rgb(self.pixels, self.decorrelate)
+
+    @torch.no_grad()
+    def hold(self, images: Tensor) -> None:
+        self.pixels.copy_(self.values(images, self.decorrelate))

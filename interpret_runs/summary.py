@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PIXELS = "image"
+OPACITY = "opacity"  # of the pixels, where a parameterisation has transparency
 OUTPUT = "logits"
 TOP = "top1"
 EMBEDDED = "shapes"

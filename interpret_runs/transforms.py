@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interpret_runs.parameterisations import Size, height_and_width
 from interpret_runs.randomness import generator
+from interpret_runs.size import Size, height_and_width
 
 
 class Transform(ABC):
-    """Maps images (B, 3, H, W) to what the network sees, (B, 3, *size); `size` None keeps H and W."""
+    """Maps images (B, 3, H, W) to what the network sees, (views * B, 3, *size); `size` None keeps H and W.
+
+    Views of an image are B apart: first every image once, then every image again, seen otherwise.
+    """
 
     size: Size | None
+    views: int = 1
 
     @abstractmethod
     def draw(self, steps: int, seeds: Sequence[int], images: int = 1) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from interpret_runs.activations import Activations, capture
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.parameterisations import Fourier, Parameterisation
+from interpret_runs.parameterisation import Parameterisation
+from interpret_runs.parameterisations import Fourier
 from interpret_runs.rescue import Rescue
 from interpret_runs.scoring import frozen
 from interpret_runs.summary import PIXELS

@@ -20,7 +20,7 @@ from interpret_runs.attributions import Attribution
 from interpret_runs.images import ImageSet, Picture
 from interpret_runs.models import load
 from interpret_runs.objective import Objective
-from interpret_runs.parameterisations import Parameterisation
+from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.runner.objects import build
 from interpret_runs.runner.tasks import Task
 from interpret_runs.scoring import score

@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from interpret_runs.parameterisations import COLOUR, Fourier, Parameterisation, Pixel, height_and_width
+from interpret_runs.image_statistics import COLOUR
+from interpret_runs.parameterisation import Parameterisation
+from interpret_runs.parameterisations import Fourier, Pixel
+from interpret_runs.size import height_and_width
 
 BOTH = pytest.mark.parametrize("kind", [Fourier, Pixel])
 SIZES = pytest.mark.parametrize("size", [1, 2, 7, 8, (7, 12), (12, 7), (8, 6), (5, 9)])
@@ -111,7 +114,7 @@ def test_the_colour_matrix_is_the_published_one():
     expected = [[0.562829, 0.194825, 0.043295], [0.584476, 0.0, -0.108236], [0.584476, -0.194825, 0.064942]]
     torch.testing.assert_close(COLOUR, torch.tensor(expected), rtol=0, atol=1e-6)
     pixel = Pixel(1, std=0)
-    pixel.values.data[0, 0] = 1.0
+    pixel.pixels.data[0, 0] = 1.0
     torch.testing.assert_close(unbounded(pixel()).flatten().float(), COLOUR[:, 0])
 
 

@@ -21,11 +21,12 @@ from interpret_runs.heat_maps import enlarged, heat_map, overlay, robust_limit
 from interpret_runs.images import Picture, png_bytes, to_pil
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.parameterisations import Parameterisation, height_and_width
+from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.objects import build, model_of, objective_of, stacked
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, predictions, score
+from interpret_runs.size import height_and_width
 from interpret_runs.summary import OUTPUT, PIXELS
 from interpret_runs.transforms import Transform
 from interpret_runs.visualisation import Schedule, Visualisation, visualise
