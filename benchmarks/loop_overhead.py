@@ -15,9 +15,10 @@ from interpret_runs.models import VisionModel, load
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel
 from interpret_runs.parameterisations import Fourier
+from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import frozen
 from interpret_runs.transforms import Standard
-from interpret_runs.visualisation import Schedule, visualise
+from interpret_runs.visualisation import visualise
 
 REAL = measure.ROOT.parent / "shared/weights/squeezenet1_0-imagenet.safetensors"
 

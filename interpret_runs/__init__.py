@@ -9,7 +9,7 @@ _HOME = {
     "load": "models",
     "VisionModel": "models",
     "visualise": "visualisation",
-    "Schedule": "visualisation",
+    "Schedule": "schedule",
     "score": "scoring",
     "load_index": "runner.index",
 }

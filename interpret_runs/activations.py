@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from interpret_runs.summary import OUTPUT, PIXELS, nearest, runs_again
+from interpret_runs.summary import OUTPUT, PIXELS, nearest, runs_again, without_channels
 
 MOST_PREFIX_TOKENS = 5
 
@@ -85,7 +85,8 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
     in-place operations further on work on a copy. A layer that returns several values is its first tensor.
 
     Raises:
-        LookupError: unknown layer, or one that runs more than once or not at all (at the first forward pass).
+        LookupError: unknown layer, or one that runs more than once or not at all, or whose output has no
+            row for each image (at the first forward pass).
         TypeError: a layer whose output holds no tensor.
     """
     modules = dict(network_of(model).named_modules())
@@ -123,6 +124,8 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
         for path in inner:
             if path not in outputs:
                 raise LookupError(f"layer {path!r} does not run in a forward pass; name another one")
+            if outputs[path].shape[:1] != images.shape[:1]:
+                raise LookupError(without_channels(path))
         height, width = images.shape[-2:]
         return Activations({layer: outputs[path] for layer, path in paths.items()}, rows, (height, width))
 

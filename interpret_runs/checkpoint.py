@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from interpret_runs.summary import nearest
 
 
-def load_state(network: nn.Module, file: str) -> None:
-    """Load a state dict, and nothing else, into `network`.
+def load_state(network: nn.Module, file: str, spare: tuple[str, ...] = ()) -> None:
+    """Load a state dict, and nothing else, into `network`; what begins like `spare` is left out.
 
     Raises:
         FileNotFoundError: no such file.
@@ -36,10 +36,10 @@ def load_state(network: nn.Module, file: str) -> None:
             raise ValueError(
                 f"{file} is not of this network: {key!r} is {list(state[key].shape)}, not {list(tensor.shape)}"
             )
-    extra = [key for key in state if key not in own]
+    extra = [key for key in state if key not in own and not key.startswith(spare)]
     if extra:
         raise ValueError(f"{file} is not of this network: it has {extra[0]!r}, which the network lacks")
-    network.load_state_dict(state)
+    network.load_state_dict({key: state[key] for key in own})
 
 
 def read_state(file: str) -> dict[str, Tensor]:

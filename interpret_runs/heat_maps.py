@@ -30,6 +30,15 @@ def robust_limit(values: Tensor, share: float = 0.99) -> float:
     return float(magnitudes[int(share * (len(magnitudes) - 1))]) or limit_of(values)
 
 
+def importance_opacity(importance: Tensor, share: float = 0.95) -> Tensor:
+    """Opacity (B, 1, H, W) in [0, 1] from how important pixels are, (B, H, W), not negative.
+
+    The most important pixels, all but `share` of an image, are opaque (after Fel et al., 2023).
+    """
+    limits = torch.tensor([robust_limit(one, share) or 1.0 for one in importance])
+    return (importance / limits.view(-1, 1, 1)).clamp(0, 1)[:, None]
+
+
 def limit_of(values: Tensor) -> float:
     """The largest absolute value, of one map or of several that are to share a scale.
 

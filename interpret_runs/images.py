@@ -6,7 +6,7 @@ An image is a float tensor (3, H, W), RGB in [0, 1]; a photograph is a Pillow im
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,16 +19,19 @@ from torch.nn import functional
 
 from interpret_runs import photographs, shapes
 from interpret_runs.models import Preprocessing
+from interpret_runs.summary import SHAPES_ITEMS
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """An image (3, H, W) as 8-bit RGB, rounded to the nearest level; what lies outside [0, 1] is clipped.
 
+    With opacity, (4, H, W), it becomes RGBA.
+
     Raises:
         ValueError: another shape, or values that are not finite.
     """
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"an image has shape (3, H, W), not {tuple(image.shape)}")
+    if image.ndim != 3 or image.shape[0] not in (3, 4):
+        raise ValueError(f"an image has shape (3, H, W), or (4, H, W) with opacity, not {tuple(image.shape)}")
     if not image.isfinite().all():
         raise ValueError("the image holds values that are not finite")
     levels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
@@ -119,6 +122,14 @@ class ImageSet(ABC):
     @abstractmethod
     def __call__(self, preprocessing: Preprocessing) -> Picture: ...
 
+    @abstractmethod
+    def items(self) -> Sequence[ImageSet]:
+        """All images of the file, folder or split, whatever item is named; in order, each as a set of its own."""
+
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image as it is stored, in pixels."""
+
 
 @dataclass(frozen=True)
 class File(ImageSet):
@@ -128,6 +139,12 @@ class File(ImageSet):
 
     def __call__(self, preprocessing: Preprocessing) -> Picture:
         return Picture(preprocess(photographs.read(self.path), preprocessing), Path(self.path).name)
+
+    def items(self) -> Sequence[ImageSet]:
+        return [self]
+
+    def size(self) -> tuple[int, int]:
+        return photographs.size(self.path)
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,13 @@ class Folder(ImageSet):
     def __call__(self, preprocessing: Preprocessing) -> Picture:
         path = photographs.find(self.path, self.item)
         return Picture(preprocess(photographs.read(path), preprocessing), path.name)
+
+    def items(self) -> Sequence[ImageSet]:
+        # Files, as a folder of n images would otherwise be listed n times.
+        return [File(str(path)) for path in photographs.files(self.path)]
+
+    def size(self) -> tuple[int, int]:
+        return photographs.size(photographs.find(self.path, self.item))
 
 
 @dataclass(frozen=True)
@@ -157,3 +181,10 @@ class Shapes(ImageSet):
             pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
             mask = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].bool()
         return Picture(pixels, f"shapes {self.split} {self.item}", shapes.CLASSES[drawn.label], mask)
+
+    def items(self) -> Sequence[ImageSet]:
+        return [Shapes(item, self.split) for item in range(SHAPES_ITEMS)]
+
+    def size(self) -> tuple[int, int]:
+        drawn = shapes.draw(self.item, self.split).image
+        return drawn.shape[1], drawn.shape[2]

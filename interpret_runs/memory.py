@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from interpret_runs.activations import capture
 from interpret_runs.scoring import frozen
-from interpret_runs.summary import PIXELS
+from interpret_runs.summary import OPACITY, PIXELS
 
 # Parameters of an image, their gradient, two states of Adam, and the image on its way through colour, sigmoid and
 # warp, forward and backward: copies of 3 * H * W numbers, counted once and rounded up.
@@ -29,18 +29,19 @@ MARGIN = 1.25
 _known: WeakKeyDictionary[nn.Module, dict[tuple[frozenset[str], tuple[int, int]], int]] = WeakKeyDictionary()
 
 
-def bytes_per_image(model: nn.Module, layers: Collection[str], size: tuple[int, int]) -> int:
-    """Bytes that one more image of `size` (height, width) adds to a batch that is optimised up to `layers`."""
-    read = frozenset(layers) - {PIXELS}
+def bytes_per_image(
+    model: nn.Module, layers: Collection[str], size: tuple[int, int], copies: int = COPIES_OF_AN_IMAGE
+) -> int:
+    """Bytes that one more image of `size` (height, width) adds to a batch that is optimised up to `layers`.
+
+    `copies` is how many numbers a parameterisation holds for each number of an image.
+    """
+    read = frozenset(layers) - {PIXELS, OPACITY}
     known = _known.setdefault(model, {})
     if (read, size) not in known:
-        known[read, size] = _measure(model, read, size)
-    return known[read, size]
-
-
-def _measure(model: nn.Module, read: frozenset[str], size: tuple[int, int]) -> int:
-    saved = _saved_bytes(model, read, 2, size) - _saved_bytes(model, read, 1, size) if read else 0
-    return int(MARGIN * (saved + COPIES_OF_AN_IMAGE * 3 * size[0] * size[1] * 4))
+        saved = _saved_bytes(model, read, 2, size) - _saved_bytes(model, read, 1, size) if read else 0
+        known[read, size] = saved
+    return int(MARGIN * (known[read, size] + copies * 3 * size[0] * size[1] * 4))
 
 
 def _saved_bytes(model: nn.Module, layers: Collection[str], images: int, size: tuple[int, int]) -> int:
@@ -84,14 +85,21 @@ def available(device: torch.device) -> int:
     return max(0, min(limits))
 
 
-def check(model: nn.Module, layers: Collection[str], size: tuple[int, int], images: int, device: torch.device) -> int:
+def check(
+    model: nn.Module,
+    layers: Collection[str],
+    size: tuple[int, int],
+    images: int,
+    device: torch.device,
+    copies: int = COPIES_OF_AN_IMAGE,
+) -> int:
     """How many images of `size` fit at once, where a run needs `images` of them together.
 
     Raises:
         ValueError: not even one run fits; the text names the largest size that does.
     """
     free = available(device)
-    each = bytes_per_image(model, layers, size)
+    each = bytes_per_image(model, layers, size, copies)
     if each * images <= free:
         return free // each
     height, width = size
@@ -99,7 +107,7 @@ def check(model: nn.Module, layers: Collection[str], size: tuple[int, int], imag
     largest = (0, 0)
     for _ in range(16):
         largest = (int(height * shrink) // 8 * 8, int(width * shrink) // 8 * 8)
-        if min(largest) < 8 or bytes_per_image(model, layers, largest) * images <= free:
+        if min(largest) < 8 or bytes_per_image(model, layers, largest, copies) * images <= free:
             break
         shrink *= 0.95
     fits = f"the largest size that fits is {largest[0]}x{largest[1]}" if min(largest) >= 8 else "no size fits"

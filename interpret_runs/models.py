@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
@@ -14,28 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 
+from interpret_runs import zoo
 from interpret_runs.checkpoint import load_state
 from interpret_runs.layer_table import trace
+from interpret_runs.preprocessing import Preprocessing as Preprocessing
 from interpret_runs.shapes import CLASSES
 from interpret_runs.shapes_network import ShapesNetwork
 from interpret_runs.size import Size, height_and_width
-from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file, nearest
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How photographs become what a network was trained on.
-
-    The short side is resized to `resize` pixels (`interpolation` is bilinear or bicubic), the centre
-    cropped to `size` (height, width), then RGB in [0, 1] is normalised with `mean` and `std`.
-    """
-
-    size: tuple[int, int]
-    resize: int
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    interpolation: str = "bilinear"
+from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, Layer, ModelSummary, nearest
 
 
 class VisionModel(nn.Module):
@@ -79,10 +69,19 @@ class VisionModel(nn.Module):
 
     @cached_property
     def summary(self) -> ModelSummary:
-        """Layers, aliases and classes, from one forward pass at the network's own size."""
+        """Layers, aliases and classes, from one forward pass at the network's own size.
+
+        Raises:
+            ValueError: the network cannot take that size; labels that are not as many as classes.
+        """
         size = self.preprocessing.size
-        example = torch.zeros(1, 3, *size, device=self.mean.device, dtype=self.mean.dtype)
-        layers, found, classes = trace(self.network, self.normalise(example))
+        try:
+            layers, found, classes = self._trace(*size)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{self.name} refuses images of model.input_size={list(size)}: {reason}") from error
         if self.labels and len(self.labels) != classes:
             raise ValueError(f"{len(self.labels)} labels for the {classes} classes of {self.name}; see model.labels")
         summary = ModelSummary(
@@ -109,9 +108,13 @@ class VisionModel(nn.Module):
             state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return state.hexdigest()[:16]
 
+    def _trace(self, height: int, width: int) -> tuple[tuple[Layer, ...], dict[str, str], int]:
+        black = torch.zeros(1, 3, height, width, device=self.mean.device, dtype=self.mean.dtype)
+        return trace(self.network, self.normalise(black))
+
     def _takes(self, height: int, width: int) -> bool:
         try:
-            trace(self.network, torch.zeros(1, 3, height, width, device=self.mean.device, dtype=self.mean.dtype))
+            self._trace(height, width)
         except (RuntimeError, ValueError, AssertionError):
             return False
         return True
@@ -129,43 +132,35 @@ def load(
     layers: Mapping[str, str | None] | None = None,
     device: str = "cpu",
 ) -> VisionModel:
-    """The one loader: the embedded network, any torchvision network, or anyone's own.
+    """The one loader: the embedded network, any network of torchvision or timm, or anyone's own.
 
     Args:
-        name: ``shapes``, a name of ``torchvision.models``, or any name where `factory` is given.
-        weights: a torchvision weights name, ``DEFAULT``, None (random) or a file
+        name: ``shapes``, a name of ``torchvision.models``, or one of timm; any name with a `factory` of one's own.
+        weights: a name that torchvision or timm has for them, ``DEFAULT``, None (random) or a file
             (``.safetensors``, or a ``.pth`` state dict).
         seed: of random weights.
-        factory: ``package.module:function``, called with nothing, returns the network.
-        mean, std, input_size: preprocessing, where the weights' own is not wanted or not known.
+        factory: ``timm``, or ``package.module:function``, which is called with nothing and returns the network.
+        mean, std, input_size: preprocessing, where the weights' own is not wanted or not known. Networks
+            that take one size are built for `input_size`.
         labels: a file with one label a line, or a JSON list.
         layers: aliases (early, middle, late) to dotted names; None is found from the network.
         device: where to; ``meta`` builds the network without its weights, to summarise it.
 
     Raises:
-        LookupError: unknown name, weights or factory.
-        ValueError, OSError: a file that is missing, corrupt or not of this network.
+        LookupError: unknown name, weights or factory; timm is not installed.
+        ValueError, OSError: a file that is missing, corrupt or not of this network; a size it cannot take.
     """
     blank = device == "meta"
-    known: tuple[str, ...] = ()
-    file = weights if weights is not None and is_weights_file(weights) else None
-    if factory is not None:
-        if weights is not None and file is None:
-            raise LookupError(f"weights {weights!r} is not a file; model.factory takes null or a file")
-        build, default = _import(factory), Preprocessing((224, 224), 224)
-    elif name == EMBEDDED:
-        file, known, default = _embedded(weights, file), CLASSES, Preprocessing((64, 64), 64, (0.5,) * 3, (0.25,) * 3)
-        build = ShapesNetwork
-    else:
-        build, known, default, weights = _torchvision(name, weights, file, blank)
-    network = _build(build, seed, blank)
+    wanted = None if input_size is None else height_and_width(input_size)
+    found = _recipe(name, weights, factory, wanted, download=not blank)
+    network = _build(found.build, seed, blank)
     if not isinstance(network, nn.Module):
         raise TypeError(f"model.factory {factory!r} returned {type(network).__name__}, not a torch.nn.Module")
-    if file is not None and not blank:
-        load_state(network, file)
+    if found.file is not None and not blank:
+        load_state(network, found.file, found.spare)
     if weights is None and not blank:
         warnings.warn(f"{name} has random weights (model.weights=null, model.seed={seed})", stacklevel=2)
-    size = default.size if input_size is None else height_and_width(input_size)
+    default, size = found.preprocessing, wanted or found.preprocessing.size
     preprocessing = Preprocessing(
         size,
         round(default.resize * min(size) / min(default.size)),
@@ -173,9 +168,34 @@ def load(
         default.std if std is None else tuple(std),
         default.interpolation,
     )
-    names = _read_labels(labels) if labels else () if weights is None else known
-    model = VisionModel(network, preprocessing, name, weights, names, layers).eval()
+    names = _read_labels(labels) if labels else () if weights is None else found.labels
+    model = VisionModel(network, preprocessing, name, found.weights, names, layers).eval()
     return model.to(next((tensor.device for tensor in network.parameters()), device) if blank else device)
+
+
+def _recipe(
+    name: str, weights: str | None, factory: str | None, size: tuple[int, int] | None, download: bool
+) -> zoo.Recipe:
+    if factory == "timm":
+        return zoo.timm(name, weights, size, download)
+    if factory is not None:
+        return _own(factory, weights)
+    return _embedded(weights) if name == EMBEDDED else zoo.torchvision(name, weights, size, download)
+
+
+def _own(factory: str, weights: str | None) -> zoo.Recipe:
+    file = zoo.file_of(weights)
+    if weights != file:
+        raise LookupError(f"weights {weights!r} is not a file; model.factory takes null or a file")
+    return zoo.Recipe(_import(factory), Preprocessing((224, 224), 224), weights, file)
+
+
+def _embedded(weights: str | None) -> zoo.Recipe:
+    file = str(EMBEDDED_WEIGHTS) if weights == "DEFAULT" else zoo.file_of(weights)
+    if weights is not None and file is None:
+        raise LookupError(f"no weights {weights!r} for {EMBEDDED}; it has DEFAULT, null or a file")
+    preprocessing = Preprocessing((64, 64), 64, (0.5,) * 3, (0.25,) * 3)
+    return zoo.Recipe(ShapesNetwork, preprocessing, weights, file, CLASSES)
 
 
 def _build(build: Callable[[], Any], seed: int, blank: bool) -> Any:
@@ -183,83 +203,29 @@ def _build(build: Callable[[], Any], seed: int, blank: bool) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the CPU alone: a GPU's generators are the caller's
         if blank:
-            try:
-                with torch.device("meta"):
-                    return build()
-            except (NotImplementedError, RuntimeError):
-                pass  # some networks compute with values while they are built
+            with suppress(NotImplementedError, RuntimeError), _without_storage():
+                return build()  # some networks read their weights while they are built
         return build()
 
 
-def _embedded(weights: str | None, file: str | None) -> str | None:
-    if weights not in (None, "DEFAULT") and file is None:
-        raise LookupError(f"no weights {weights!r} for {EMBEDDED}; it has DEFAULT, null or a file")
-    return str(EMBEDDED_WEIGHTS) if weights == "DEFAULT" else file
+@contextmanager
+def _without_storage() -> Iterator[None]:
+    """Parameters lose their values when they become a module's; all other tensors keep theirs."""
 
+    def emptied(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter:
+        return parameter if is_lazy(parameter) else nn.Parameter(parameter.to("meta"), parameter.requires_grad)
 
-def _torchvision(
-    name: str, weights: str | None, file: str | None, blank: bool
-) -> tuple[Any, tuple[str, ...], Preprocessing, str | None]:
-    """How to build a torchvision network, its labels and preprocessing, and the weights' exact name."""
-    from torchvision import models
-
-    if name not in models.list_models():
-        raise LookupError(f"no model {name!r}; closest: {nearest(name, [EMBEDDED, *models.list_models()])}")
-    choices: Any = models.get_model_weights(name)
-    default = next(iter(choices)) if len(choices) else None
-    chosen: Any = choices.DEFAULT if len(choices) else None
-    if weights is not None and file is None and weights != "DEFAULT":
-        exact = weights.rpartition(".")[2]
-        if exact not in choices.__members__:
-            raise LookupError(
-                f"no weights {weights!r} for {name}; it has {', '.join(choices.__members__)}, null or a file"
-            )
-        chosen = choices[exact]
-    known = chosen if file is None and weights is not None else default
-    downloads = weights is not None and file is None and not blank
-
-    def build() -> nn.Module:
-        if downloads:
-            return _download(name, chosen)
-        network: nn.Module = models.get_model(name, weights=None, **_without_warning(name))
-        if weights is not None and hasattr(network, "transform_input"):
-            network.transform_input = True  # type: ignore[assignment]  # torchvision trained these so
-        return network
-
-    exact_name = weights if weights is None or file is not None else chosen.name
-    labels = tuple(known.meta.get("categories", ())) if known is not None else ()
-    return build, labels, _preset(known), exact_name
-
-
-def _without_warning(name: str) -> dict[str, Any]:
-    return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-
-
-def _download(name: str, weights: Any) -> nn.Module:
-    from torchvision import models
-
+    handle = register_module_parameter_registration_hook(emptied)  # type: ignore[arg-type]  # it takes what is returned
     try:
-        network: nn.Module = models.get_model(name, weights=weights)
-    except OSError as error:
-        raise OSError(
-            f"cannot download {weights.name} of {name} ({error}); give a file instead: model.weights=FILE"
-        ) from error
-    return network
-
-
-def _preset(weights: Any) -> Preprocessing:
-    """Preprocessing from a torchvision weights entry; ImageNet's where it has none."""
-    preset: Any = weights.transforms() if weights is not None else None
-    if not hasattr(preset, "crop_size"):
-        return Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    side, resize = preset.crop_size[0], preset.resize_size[0]
-    return Preprocessing((side, side), resize, tuple(preset.mean), tuple(preset.std), preset.interpolation.value)
+        yield
+    finally:
+        handle.remove()
 
 
 def _import(factory: str) -> Any:
     module, _, function = factory.partition(":")
     if not module or not function:
-        raise LookupError(f"model.factory {factory!r} is not of the form package.module:function")
+        raise LookupError(f"model.factory {factory!r} is neither timm nor of the form package.module:function")
     try:
         found = getattr(import_module(module), function, None)
     except ImportError as error:

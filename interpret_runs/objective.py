@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs.activations import Activations, class_scores
-from interpret_runs.summary import TOP, ModelSummary
+from interpret_runs.summary import CLASSES, OUTPUT, PIXELS, TOP, ModelSummary
 
 Kind = TypeVar("Kind", bound="Objective")
 Weight = float | tuple[float, float]
@@ -23,10 +23,12 @@ class Objective(ABC):
 
     Objectives add, subtract, negate and multiply, with each other (image by image) and with numbers;
     operands never change. The fields named in `units` may hold a tuple instead of one value: the
-    objective then scores image i with value `activations.rows[i]`.
+    objective then scores image i with value `activations.rows[i]`. `hidden` objectives score how strongly
+    units are excited; see `dies`.
     """
 
     units: ClassVar[tuple[str, ...]] = ()
+    hidden: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -79,15 +81,29 @@ class Objective(ABC):
     def for_images(self, output: Tensor) -> Self:
         """The same objective with `top1` replaced by the classes that the network's `output` ranks first."""
         made = self._with_parts(lambda part: part.for_images(output))
-        if getattr(made, "target", None) != TOP:
+        tops = [name for name in CLASSES if getattr(made, name, None) == TOP]
+        if not tops:
             return made
         best = class_scores(output).argmax(1).tolist()
-        return _replace(made, {"target": best[0] if len(set(best)) == 1 else tuple(best)})
+        return _replace(made, dict.fromkeys(tops, best[0] if len(set(best)) == 1 else tuple(best)))
 
     @property
     def needs_output(self) -> bool:
         """Whether `for_images` must be called before scoring."""
-        return getattr(self, "target", None) == TOP or any(part.needs_output for part in self.parts)
+        own = any(getattr(self, name, None) == TOP for name in CLASSES)
+        return own or any(part.needs_output for part in self.parts)
+
+    @property
+    def dies(self) -> bool:
+        """Whether a final score of 0 or less says that nothing is excited.
+
+        So for activations of hidden layers, and for what is made of such objectives alone with weights above
+        0: a logit can be negative, and penalties and negative weights make any score so.
+        """
+        if self.hidden:
+            return not self.layers & {PIXELS, OUTPUT}
+        excites = all(_at(weight, 1.0) > 0 for weight in getattr(self, "weights", ()))
+        return excites and bool(self.parts) and all(part.dies for part in self.parts)
 
     def _with_parts(self, change: Callable[[Objective], Objective]) -> Self:
         values = {field.name: getattr(self, field.name) for field in _fields(self)}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.image_statistics import ImageStatistics
+from interpret_runs.image_statistics import ImageStatistics, unbounded
 from interpret_runs.randomness import generator
 from interpret_runs.size import Size, height_and_width
 
@@ -26,10 +25,12 @@ class Parameterisation(nn.Module, ABC):
     Attributes:
         step: the optimisation step that an image is made for, from 0; None outside of the loop.
         opacity: of the images made last, (runs * images, 1, H, W) in [0, 1]; None where they are opaque.
+        straight: RGB in [0, 1] of the images made last, not mixed with what shines through, (runs * images, 3, H, W),
+            without gradient; None where they are opaque.
         copies: numbers held for each number of an image, with gradients and the optimiser's state.
     """
 
-    copies: ClassVar[int] = 16
+    copies: int = 16
 
     colour: Tensor
 
@@ -43,15 +44,16 @@ class Parameterisation(nn.Module, ABC):
         self.statistics = ImageStatistics.of(statistics)
         self.step: int | None = None
         self.opacity: Tensor | None = None
+        self.straight: Tensor | None = None
         self.register_buffer("colour", self.statistics.colour.clone())
 
     @abstractmethod
     def forward(self) -> Tensor:
         """RGB in [0, 1], (runs * images, 3, H, W)."""
 
-    def start(self, *shape: int) -> Tensor:
-        """Standard normal numbers, (runs * images, *shape), drawn on the CPU, one stream a run."""
-        draws = [torch.randn(self.images, *shape, generator=generator(seed, "start")) for seed in self.seeds]
+    def start(self, *shape: int, purpose: str = "start") -> Tensor:
+        """Standard normal numbers, (runs * images, *shape), drawn on the CPU, a stream for each run and purpose."""
+        draws = [torch.randn(self.images, *shape, generator=generator(seed, purpose)) for seed in self.seeds]
         return torch.cat(draws)
 
     def rgb(self, values: Tensor, decorrelate: bool) -> Tensor:
@@ -61,15 +63,8 @@ class Parameterisation(nn.Module, ABC):
         return values.sigmoid()
 
     def values(self, images: Tensor, decorrelate: bool) -> Tensor:
-        """The inverse of `rgb`; what lies within `NEAREST` of 0 or 1 is moved that far away from them."""
-        unbounded = images.clamp(NEAREST, 1 - NEAREST).logit()
-        if decorrelate:
-            return torch.einsum("oc,bchw->bohw", torch.linalg.inv(self.colour), unbounded)
-        return unbounded
-
-
-# Half a level of 8 bits: a picture in a file comes back as it was.
-NEAREST = 0.5 / 255
+        """The inverse of `rgb`; what lies within half a level of 8 bits of 0 or 1 is moved that far away from them."""
+        return unbounded(images, self.colour if decorrelate else None)
 
 
 class Basis(Parameterisation):

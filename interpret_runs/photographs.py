@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from interpret_runs.summary import nearest
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+ORIENTATION = Base.Orientation
 
 # What Pillow's decoders raise on a damaged file.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
@@ -72,6 +75,13 @@ def read(path: str | Path) -> Image.Image:
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
         return _rgb(upright)
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the picture that `read` gives, without decoding it. Raises what `read` raises."""
+    with opened(path) as image:
+        on_its_side = image.getexif().get(ORIENTATION, 1) >= 5
+        return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
 @contextmanager

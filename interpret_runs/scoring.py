@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.activations import capture, class_scores, evaluating
+from interpret_runs.activations import Activations, capture, class_scores, evaluating
 from interpret_runs.objective import Objective
-from interpret_runs.summary import OUTPUT
+from interpret_runs.references import reference
+from interpret_runs.summary import OPACITY, OUTPUT
 
 
 @contextmanager
@@ -26,11 +27,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(needed)
 
 
-def predictions(model: nn.Module, images: Tensor) -> list[tuple[int, float]] | None:
-    """The class that the network ranks first for each image and its probability; None where it cannot tell.
-
-    A network whose head refuses the size of the images has no prediction for them.
-    """
+def class_probabilities(model: nn.Module, images: Tensor) -> Tensor | None:
+    """What the network says of each image, (B, K), on the CPU; None where its head refuses the size of the images."""
     with frozen(model), torch.no_grad(), capture(model, [OUTPUT]) as forward:
         try:
             output = forward(images)[OUTPUT]
@@ -38,11 +36,15 @@ def predictions(model: nn.Module, images: Tensor) -> list[tuple[int, float]] | N
             raise
         except RuntimeError:
             return None
-    probability, index = class_scores(output).softmax(1).max(1)
-    return list(zip(index.tolist(), probability.tolist(), strict=True))
+    return class_scores(output).softmax(1).cpu()
 
 
 def score(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor | None = None) -> Tensor:
     """The objective's score of each image, (B,); image i with unit ``rows[i]``. Differentiable in `images`."""
-    with capture(model, objective.layers) as forward:
-        return objective(forward(images, rows))
+    with capture(model, objective.layers - {OPACITY}) as forward:
+        references = {}
+        for source in objective.sources:
+            with torch.no_grad():
+                references[source] = forward(reference(source, rows, images))
+        seen = forward(images, rows)
+        return objective(Activations(seen, rows, seen.image_size, references=references))

@@ -11,7 +11,10 @@ PIXELS = "image"
 OPACITY = "opacity"  # of the pixels, where a parameterisation has transparency
 OUTPUT = "logits"
 TOP = "top1"
+# Fields of an objective that hold a class.
+CLASSES = ("target", "against")
 EMBEDDED = "shapes"
+SHAPES_ITEMS = 1200  # the embedded data set never ends; so many of its images are "all"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "assets" / "shapes.safetensors"
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
@@ -38,7 +41,7 @@ class Layer:
     """One module of a network as a forward pass saw it.
 
     `shape` is the output without the batch: (C, H, W) on a grid, (C,) for vectors; None where the
-    output holds no tensor. `calls` counts how often one forward pass runs the module.
+    output holds no channels for each image. `calls` counts how often one forward pass runs the module.
     """
 
     path: str
@@ -117,7 +120,7 @@ class ModelSummary:
         """How many channels `layer` has."""
         shape = self.layer(layer).shape
         if not shape:
-            raise LookupError(f"layer {layer!r} of {self.name} has no channels: its output is not a tensor")
+            raise LookupError(without_channels(layer))
         return shape[0]
 
     def check_channel(self, layer: str, channel: int) -> int:
@@ -130,7 +133,7 @@ class ModelSummary:
         return int(channel)
 
     def resolve(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """`fields` of an objective with names made exact: layer to its path, target to its index.
+        """`fields` of an objective with names made exact: layers to their paths, classes to their indices.
 
         Units that the network does not have raise LookupError; `top1` stays, as it needs an image.
         """
@@ -141,11 +144,14 @@ class ModelSummary:
                 resolved["channel"] = self._exact_channel(resolved["layer"], resolved["channel"])
             if "direction" in resolved:
                 self._check_direction(resolved["layer"], resolved["direction"])
-        if "target" in resolved and resolved["target"] != TOP:
-            targets = resolved["target"]
-            resolved["target"] = (
-                tuple(map(self.class_index, targets)) if isinstance(targets, tuple) else self.class_index(targets)
-            )
+        if "paths" in resolved:
+            paths = resolved["paths"] if isinstance(resolved["paths"], (list, tuple)) else [resolved["paths"]]
+            resolved["paths"] = [self.layer(path).path for path in paths]
+        for name in CLASSES:
+            if name in resolved and resolved[name] != TOP:
+                wanted = resolved[name]
+                exact = tuple(map(self.class_index, wanted)) if isinstance(wanted, tuple) else self.class_index(wanted)
+                resolved[name] = exact
         return resolved
 
     def _exact_channel(self, layer: str, channel: Any) -> int | tuple[int, ...]:
@@ -178,6 +184,12 @@ def runs_again(path: str, calls: int) -> str:
     """Why a layer that one forward pass runs several times cannot be read, and what to name instead."""
     parent = path.rpartition(".")[0] or OUTPUT
     return f"layer {path!r} runs {calls} times in one forward pass; name {parent!r} instead"
+
+
+def without_channels(path: str) -> str:
+    """Why a layer that does not return channels for each image cannot be read, and what to name instead."""
+    parent = path.rpartition(".")[0] or OUTPUT
+    return f"layer {path!r} returns no channels for each image (windows perhaps, or no tensor); name {parent!r} instead"
 
 
 def _usable(layer: Layer) -> Layer:

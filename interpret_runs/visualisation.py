@@ -9,56 +9,31 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from interpret_runs.activations import Activations, capture
+from interpret_runs.activations import capture
+from interpret_runs.convergence import Convergence
+from interpret_runs.look import Look
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.parameterisation import Parameterisation
+from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.parameterisations import Fourier
 from interpret_runs.rescue import Rescue
+from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import frozen
-from interpret_runs.summary import PIXELS
-from interpret_runs.transforms import Standard, Transform
+from interpret_runs.size import Size
+from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.tiles import windows
+from interpret_runs.transform import Transform
+from interpret_runs.transforms import Standard
 
-RESCUE_EVERY = 16
+CHECK_EVERY = 16
 # An image whose values spread less than this has not begun; after so many steps it may be meant to be flat.
 FLAT = 0.05
 FLAT_STEPS = 32
 ADAM = partial(torch.optim.Adam, lr=0.05)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long to optimise, and what to keep on the way.
-
-    Args:
-        steps: optimisation steps, at least 1.
-        snapshots: steps after which the images are kept as well, each from 1 to `steps`.
-        history_every: the score is noted at step 1 and then every so many steps; 0 never.
-        rescue: redirect gradients of dead ReLUs.
-        precision: ``float32``, or ``bfloat16`` for the network alone.
-    """
-
-    steps: int = 128
-    snapshots: tuple[int, ...] = ()
-    history_every: int = 16
-    rescue: bool = True
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "snapshots", tuple(self.snapshots))
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"task.steps is {self.steps!r}; it must be a whole number from 1 on")
-        wrong = [step for step in self.snapshots if not isinstance(step, int) or not 1 <= step <= self.steps]
-        if wrong:
-            raise ValueError(f"snapshot at step {wrong[0]!r}; steps are 1 to {self.steps}")
-        every = self.history_every
-        if isinstance(every, bool) or not isinstance(every, int) or every < 0:
-            raise ValueError(f"task.history_every is {every!r}; it must be a whole number, 0 for never")
-        if not isinstance(self.rescue, (bool, int)):
-            raise ValueError(f"task.rescue is {self.rescue!r}; it is true or false")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision {self.precision!r}; it is float32 or bfloat16")
+# What they do to one element depends on others, and so on the other runs of a batch.
+NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
 
 
 @dataclass(frozen=True)
@@ -66,18 +41,28 @@ class Visualisation:
     """What one batch of runs found; everything on the CPU.
 
     Attributes:
-        images: RGB in [0, 1], (runs * images, 3, H, W).
+        images: RGB in [0, 1], (runs * images, 3, H, W); what is transparent is over mid-grey.
         scores: the objective on the final images without any transform, (runs * images,).
         history: steps noted, and the score under transforms at each, (noted, runs * images).
         snapshots: images by step.
+        frames: images of an animation, 8 bit, (frames, runs * images, 3, H, W).
+        steps: how many steps each image took, (runs * images,).
         failed: for each image the first step at which its score was not finite, or 0.
+        transparent: the images with their opacity, (runs * images, 4, H, W); None where all is opaque.
+        rendered: the images at the size asked for, (runs * images, 3, h, w).
+        importance: how strongly each pixel was pulled at, (runs * images, H, W).
     """
 
     images: Tensor
     scores: Tensor
     history: tuple[tuple[int, ...], Tensor]
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+    frames: Tensor | None = None
+    steps: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     failed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    transparent: Tensor | None = None
+    rendered: Tensor | None = None
+    importance: Tensor | None = None
 
 
 def visualise(
@@ -88,18 +73,23 @@ def visualise(
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = ADAM,
     schedule: Schedule | None = None,
     progress: Callable[[int], None] | None = None,
+    lr_scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    render_size: Size | None = None,
 ) -> Visualisation:
     """Change the parameters until the images score as high as they can.
 
     Maximises ``objective`` over images ``transform(parameterisation())``; the loss is minus the sum of
-    the scores, so images do not influence each other. Runs come from `parameterisation.seeds`; an
-    objective made by `Objective.stack` gives each run its unit. The model is left as it was found.
+    the scores, so images of different runs do not influence each other. Runs come from
+    `parameterisation.seeds`; an objective made by `Objective.stack` gives each run its unit. The model is
+    left as it was found.
 
     Args:
         parameterisation: one Fourier image of 128 pixels by default.
         transform: the standard set by default, at the network's own size where it takes no other.
         optimizer: called with the parameters; must act on each element by itself, as Adam does.
         progress: called with the number of steps done, after every step.
+        lr_scheduler: called with the optimizer; steps after each of its steps.
+        render_size: the images are also made at this size, by parameterisations that can.
 
     Raises:
         LookupError, ValueError: the objective or a setting does not fit the network.
@@ -107,96 +97,197 @@ def visualise(
     schedule = schedule or Schedule()
     device = model.mean.device
     objective = objective.resolve(model.summary)
+    if schedule.tile is not None and (objective.sources or OPACITY in objective.layers):
+        raise ValueError("task.tile suits objectives that look at parts of an image; not transparency, nor pictures")
     if objective.needs_output:
         raise ValueError("target top1 needs an image: name a class, or use task=attribute")
     parameterisation = (parameterisation or Fourier()).to(device)
+    if render_size is not None and not isinstance(parameterisation, SizeFree):
+        raise ValueError(f"task.render_size needs parameterisation=cppn, not {type(parameterisation).__name__}")
     transform = transform or Standard(size=None if model.summary.any_size else model.preprocessing.size)
-    runs = len(parameterisation.seeds)
-    rows = torch.arange(runs, device=device).repeat_interleave(parameterisation.images)
+    rows = torch.arange(len(parameterisation.seeds), device=device).repeat_interleave(parameterisation.images)
     table = transform.draw(schedule.steps, parameterisation.seeds, parameterisation.images).to(device)
-    with torch.enable_grad(), frozen(model), capture(model, objective.layers - {PIXELS}) as forward:
-        look = _Look(forward, objective, transform, rows, schedule.precision)
-        loop = _Loop(look, parameterisation, optimizer(parameterisation.parameters()), schedule)
+    with torch.enable_grad(), frozen(model), capture(model, objective.layers - {PIXELS, OPACITY}) as forward:
+        look = Look(forward, objective, transform, rows, parameterisation.images, schedule.precision)
+        made = optimizer(parameterisation.parameters())
+        if type(made).__name__ in NOT_ELEMENT_WISE:
+            raise ValueError(f"optimizer {type(made).__name__} mixes the runs of a batch; take one such as Adam or SGD")
+        loop = _Loop(look, parameterisation, made, schedule, render_size)
+        rates = lr_scheduler(made) if lr_scheduler else None
         for step in range(schedule.steps):
             loop.step(step, table[step])
+            if rates is not None:
+                rates.step()
             if progress:
                 progress(step + 1)
+            if loop.active is not None and not len(loop.active):
+                break
         return loop.result()
 
 
-@dataclass(frozen=True)
-class _Look:
-    """Scores images through the network, with or without a transform."""
-
-    forward: Callable[..., Activations]
-    objective: Objective
-    transform: Transform
-    rows: Tensor
-    precision: str
-
-    def __call__(self, images: Tensor, parameters: Tensor | None = None) -> Tensor:
-        seen = self.transform.clean(images) if parameters is None else self.transform(images, parameters)
-        half = self.precision == "bfloat16"
-        with torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
-            activations = self.forward(seen, self.rows)
-        outputs: dict[str, Tensor] = {name: tensor.to(images.dtype) for name, tensor in activations.items()}
-        # Penalties on pixels read the image itself, not what a transform made of it.
-        outputs[PIXELS] = images
-        return self.objective(Activations(outputs, self.rows, (seen.shape[2], seen.shape[3])))
-
-
 class _Loop:
-    """State of one optimisation; nothing of it is read on the host before the end, the rescue's check apart."""
+    """State of one optimisation; nothing of it is read on the host before the end, its check every 16 steps apart."""
 
     def __init__(
         self,
-        look: _Look,
+        look: Look,
         parameterisation: Parameterisation,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
+        render_size: Size | None = None,
     ) -> None:
         self.look, self.parameterisation, self.optimizer, self.schedule = look, parameterisation, optimizer, schedule
-        device, count = look.rows.device, len(look.rows)
-        self.alive = torch.zeros(count, dtype=torch.bool, device=device)
+        self.render_size = render_size
+        count = len(look.rows)
+        self.alive = torch.zeros(count, dtype=torch.bool, device=look.rows.device)
         self.spared = self.alive.clone()
-        self.failed = torch.zeros(count, dtype=torch.long, device=device)
+        self.failed = torch.zeros(count, dtype=torch.long, device=look.rows.device)
         self.rescue = Rescue(self.alive) if schedule.rescue else None
         self.rescuing = schedule.rescue
+        self.active: Tensor | None = None  # indices of the images that go on; None is all
+        self.scores = torch.zeros(count, device=look.rows.device)
+        self.kept: list[Tensor] = []  # what `_shown` gave of the images that do not
+        self.taken = torch.full_like(self.failed, schedule.steps)
+        self.convergence = Convergence(schedule.stop) if schedule.stop is not None else None
+        self.importance: Tensor | None = None
         self.noted: list[tuple[int, Tensor]] = []
         self.snapshots: dict[int, Tensor] = {}
+        self.frames: list[Tensor] = []
 
     def step(self, step: int, parameters: Tensor) -> None:
         self.optimizer.zero_grad()
+        self.parameterisation.step = step
         with self.rescue if self.rescue is not None and self.rescuing else nullcontext():
             images = self.parameterisation()
-            scores = self.look(images, parameters)
-        torch.autograd.backward(-scores.sum())
+            scores = self._climb(images, parameters, step)
         self.optimizer.step()
-        self._watch(step, images.detach(), scores.detach())
+        self.parameterisation.step = None
+        self._watch(step, images.detach(), scores)
         if step + 1 in self.schedule.snapshots:
-            with torch.no_grad():
-                self.snapshots[step + 1] = self.parameterisation().cpu()
+            self.snapshots[step + 1] = _over_grey(self._shown()[0]).cpu()
+        if step + 1 in self.schedule.frame_steps:
+            self.frames.append((_over_grey(self._shown()[0]) * 255).round().to(torch.uint8).cpu())
+
+    def _climb(self, images: Tensor, parameters: Tensor, step: int) -> Tensor:
+        """Give each parameter its gradient; returns the scores, of images that have stopped their last ones."""
+        active, opacity = self.active, self.parameterisation.opacity
+        rows, alive = self.look.rows, self.alive
+        shown = images
+        if self.schedule.importance:
+            images.retain_grad()
+        if active is not None:
+            shown, parameters, rows, alive = shown[active], parameters[active], rows[active], alive[active]
+            opacity = None if opacity is None else opacity[active]
+        if self.rescue is not None:
+            self.rescue.alive = alive.repeat(self.look.transform.views)
+        if self.schedule.tile is None:
+            scores = self.look(shown, parameters, rows, opacity, self._progress(step))
+            torch.autograd.backward(-scores.sum())
+            scores = scores.detach()
+        else:
+            scores = self._climb_in_tiles(shown, parameters, rows, step)
+        if self.schedule.importance and images.grad is not None:
+            pull = images.grad.abs().sum(1)
+            self.importance = pull if self.importance is None else self.importance.add_(pull)
+        self.scores = scores if active is None else self.scores.index_copy(0, active, scores)
+        return self.scores
+
+    def _climb_in_tiles(self, shown: Tensor, parameters: Tensor, rows: Tensor, step: int) -> Tensor:
+        """As one look at the whole, in windows; where they overlap the gradient is their mean."""
+        leaf = shown.detach().requires_grad_()
+        covered = torch.zeros_like(leaf[:1, :1])
+        total = torch.zeros(len(leaf), device=leaf.device, dtype=leaf.dtype)
+        spots = windows((leaf.shape[2], leaf.shape[3]), self.schedule.tile or 0, step)
+        for row, column in spots:
+            scores = self.look(leaf[..., row, column], parameters, rows, progress=self._progress(step))
+            torch.autograd.backward(-scores.sum(), inputs=leaf)
+            covered[..., row, column] += 1
+            total += scores.detach() / len(spots)
+        if leaf.grad is not None:
+            torch.autograd.backward(shown, leaf.grad / covered)
+        return total
+
+    def _progress(self, step: int) -> float:
+        return step / max(1, self.schedule.steps - 1)
 
     def _watch(self, step: int, images: Tensor, scores: Tensor) -> None:
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), step + 1)
         alive = scores > 0
         if step < FLAT_STEPS:
             alive &= images[:, :, ::4, ::4].flatten(1).std(1) >= FLAT  # every fourth pixel tells as well
-        if self.schedule.rescue and (step + 1) % RESCUE_EVERY == 0:
-            # An image can die again under a harder transform, so the patch comes back when one has. Until
-            # the next check whoever lives now is spared: no image may depend on whether others need the patch.
-            self.spared.copy_(alive)
-            self.rescuing = not bool(alive.all())
+        if self.convergence is not None:
+            self.convergence.add(scores)
+        if (step + 1) % CHECK_EVERY == 0:
+            if self.schedule.rescue:
+                # An image can die again under a harder transform, so the patch comes back when one has. Until
+                # the next check whoever lives now is spared: no image may depend on whether others need the patch.
+                self.spared.copy_(alive)
+                self.rescuing = not bool(alive.all())
+            if self.convergence is not None:
+                settled = self.convergence.settled()
+                self._retire(settled & alive if self.look.objective.dies else settled, step + 1)
         self.alive.copy_(alive | self.spared)
         every = self.schedule.history_every
         if every and (step == 0 or (step + 1) % every == 0):
             self.noted.append((step + 1, scores))
 
     @torch.no_grad()
+    def _retire(self, settled: Tensor, step: int) -> None:
+        """Keep the images of the runs all of whose images have settled, and optimise them no more."""
+        images = self.look.images
+        together = settled.view(-1, images).all(1).repeat_interleave(images)
+        active = torch.arange(len(settled), device=settled.device) if self.active is None else self.active
+        leaving = active[together[active]]
+        if not len(leaving):
+            return
+        self.kept = self._shown()
+        self.taken[leaving] = step
+        self.active = active[~together[active]]
+
+    @torch.no_grad()
+    def _shown(self) -> list[Tensor]:
+        """The images as they are now, or were when their run ended, with opacity if they have any, and rendered."""
+        made = self.parameterisation()
+        straight, opacity = self.parameterisation.straight, self.parameterisation.opacity
+        shown = [made if straight is None or opacity is None else torch.cat([straight, opacity], 1)]
+        if self.render_size is not None and isinstance(self.parameterisation, SizeFree):
+            shown.append(self.parameterisation.render(self.render_size))
+        if self.active is None or not self.kept:
+            return shown
+        return [old.index_copy(0, self.active, new[self.active]) for old, new in zip(self.kept, shown, strict=True)]
+
+    @torch.no_grad()
     def result(self) -> Visualisation:
-        images = self.parameterisation()
-        scores = self.look(images)
+        picture, *rendered = self._shown()
+        images = _over_grey(picture)
+        opacity = picture[:, 3:] if picture.shape[1] == 4 else None
+        scores = self._final_scores(images, opacity)
         steps = tuple(step for step, _ in self.noted)
         history = torch.stack([noted for _, noted in self.noted]).cpu() if self.noted else torch.zeros(0, len(scores))
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), self.schedule.steps)
-        return Visualisation(images.cpu(), scores.cpu(), (steps, history), self.snapshots, self.failed.cpu())
+        return Visualisation(
+            images.cpu(),
+            scores.cpu(),
+            (steps, history),
+            self.snapshots,
+            torch.stack(self.frames) if self.frames else None,
+            self.taken.cpu(),
+            self.failed.cpu(),
+            None if opacity is None else picture.cpu(),
+            rendered[0].cpu() if rendered else None,
+            None if self.importance is None else (self.importance / self.taken.view(-1, 1, 1)).cpu(),
+        )
+
+    def _final_scores(self, images: Tensor, opacity: Tensor | None) -> Tensor:
+        if self.schedule.tile is None:
+            return self.look(images, opacity=opacity)
+        spots = windows((images.shape[2], images.shape[3]), self.schedule.tile, 0)
+        return torch.stack([self.look(images[..., row, column]) for row, column in spots]).mean(0)
+
+
+def _over_grey(picture: Tensor) -> Tensor:
+    """Images as RGB, (B, 3, H, W); what is transparent shows mid-grey."""
+    if picture.shape[1] == 3:
+        return picture
+    colours, opacity = picture[:, :3], picture[:, 3:]
+    return colours * opacity + 0.5 * (1 - opacity)

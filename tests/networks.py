@@ -208,6 +208,38 @@ class Tokens(nn.Module):
         return self.head(tokens[:, self.prefix :].mean(1))
 
 
+class TransformerBlock(nn.Module):
+    """Attention with one head and an MLP, each added to the tokens that it is given, (B, T, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = nn.Linear(channels, 3 * channels)
+        self.mixed = nn.Linear(channels, channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.attention(tokens).chunk(3, 2)
+        seen = (query @ key.mT / key.shape[2] ** 0.5).softmax(2) @ value
+        tokens = tokens + self.mixed(seen)
+        return tokens + self.mlp(tokens)
+
+
+class ViT(nn.Module):
+    """A vision transformer: patches of 4 x 4 pixels behind one class token, one block, logits from the class token."""
+
+    def __init__(self, channels: int = 6, classes: int = 3) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, channels, 4, stride=4)
+        self.class_token = nn.Parameter(torch.full((1, 1, channels), 100.0))
+        self.block = TransformerBlock(channels)
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], 1)
+        return self.head(self.block(tokens)[:, 0])
+
+
 class ChannelsLast(nn.Module):
     """Patches of 4 x 4 pixels on a grid (B, H, W, C)."""
 

@@ -8,7 +8,8 @@ from torch.nn import functional
 from interpret_runs.activations import capture
 from interpret_runs.attributions import GradCam, IntegratedGradients, Saliency
 from interpret_runs.objective import Objective
-from interpret_runs.objectives import L2, Channel, Direction, Layer, Logit, Neuron, TotalVariation
+from interpret_runs.objectives import Channel, Direction, Layer, Logit, Neuron
+from interpret_runs.penalties import L2, TotalVariation
 from interpret_runs.scoring import score
 
 METHODS = [Saliency(), IntegratedGradients(steps=8), GradCam("0"), GradCam("2", relu=False)]

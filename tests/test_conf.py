@@ -16,16 +16,18 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from torch import nn
 
+from interpret_runs.activations import Activations, capture
 from interpret_runs.attributions import Attribution
 from interpret_runs.images import ImageSet, Picture
 from interpret_runs.models import load
 from interpret_runs.objective import Objective
+from interpret_runs.objectives import Channel, Logit
 from interpret_runs.parameterisation import Parameterisation
+from interpret_runs.references import reference
 from interpret_runs.runner.objects import build
-from interpret_runs.runner.tasks import Task
-from interpret_runs.scoring import score
-from interpret_runs.summary import PIXELS
-from interpret_runs.transforms import Transform
+from interpret_runs.runner.tasks.task import Task
+from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.transform import Transform
 
 CONF = PROJECT / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.name != "config.yaml")
@@ -42,9 +44,16 @@ NEEDS = {
         "+objective@objective.terms.b=l2",
         "objective.weights.b=2",
     ],
+    ("objective", "neuron_direction"): [f"objective.direction={[1.0] * 128}"],
+    ("transform", "chain"): [
+        "+transform@transform.parts.a=crops",
+        "+transform@transform.parts.b=noise",
+        "transform.parts.a.views=2",
+    ],
     ("images", "file"): ["images.path=a.png"],
     ("images", "folder"): ["images.path=."],
     ("model", "custom"): ["model.factory=torchvision.models:resnet18"],
+    ("model", "timm"): ["model.name=resnet18"],
 }
 MODELS = [option for group, option in OPTIONS if group == "model"]
 FAMILIES = {
@@ -54,8 +63,8 @@ FAMILIES = {
     "transform": Transform,
     "images": ImageSet,
 }
-# Results of the algebra, which no file names, and what `none.yaml` and `sum.yaml` name.
-UNNAMED = {"Product", "Unchanged"}
+# What `none.yaml` names.
+UNNAMED = {"Unchanged"}
 
 
 def options_of(group: str) -> list[str]:
@@ -98,7 +107,35 @@ def test_every_objective_builds_and_scores(option):
     model = load("shapes")
     objective = build(node("objective", option)).resolve(model.summary)
     assert isinstance(objective, Objective)
-    assert score(model, objective, torch.rand(2, 3, 32, 32)).shape == (2,)
+    images = torch.rand(2, 3, 32, 32)
+    with capture(model, objective.layers - {OPACITY}) as forward:
+        seen = forward(images)
+        references = {source: forward(reference(source, None, images)) for source in objective.sources}
+    outputs = {**seen, OPACITY: images[:, :1]}
+    scores = objective(Activations(outputs, None, seen.image_size, images=2, references=references))
+    assert scores.shape == (2,) and scores.isfinite().all()
+
+
+@pytest.mark.parametrize("place", ["objective", "objective.terms.a"])
+@pytest.mark.parametrize(
+    ("option", "inner"),
+    [("interpolation", ["first", "last"]), ("product", ["left", "right"]), ("negative", ["of"])],
+)
+def test_objectives_inside_an_objective_are_chosen_and_set_like_any_other(option, inner, place):
+    outer = [f"objective={option}"] if place == "objective" else ["objective=sum", f"+objective@{place}={option}"]
+    for name in inner:
+        others = [f"{place}.{other}.channel=3" for other in inner if other != name]
+        config = config_of(*outer, *others, f"objective@{place}.{name}=logit", f"{place}.{name}.target=2")
+        found = OmegaConf.select(OmegaConf.create(config), place)
+        assert [found[other].get("channel", found[other].get("target")) for other in inner] == [
+            2 if other == name else 3 for other in inner
+        ]
+        made = build(config["objective"])
+        assert {type(part) for part in leaves(made)} == {Logit, *([Channel] if others else [])}
+
+
+def leaves(objective: Objective) -> list[Objective]:
+    return [leaf for part in objective.parts for leaf in leaves(part)] or [objective]
 
 
 @pytest.mark.parametrize("option", options_of("parameterisation"))
@@ -106,15 +143,16 @@ def test_every_parameterisation_builds_images(option):
     made = build(composed("parameterisation", option, "parameterisation.size=16")["parameterisation"], seeds=[0, 1])
     assert isinstance(made, Parameterisation) and made.seeds == (0, 1)
     images = made()
-    assert images.shape == (2, 3, 16, 16) and 0 <= images.min() <= images.max() <= 1
+    assert images.shape == (2 * made.images, 3, 16, 16) and 0 <= images.min() <= images.max() <= 1
 
 
 @pytest.mark.parametrize("option", options_of("transform"))
-def test_every_transform_builds_and_keeps_the_size(option):
-    made = build(node("transform", option))
+def test_every_transform_builds_and_makes_the_size_asked_for(option):
+    made = build({**node("transform", option), "size": [16, 24]})
     assert isinstance(made, Transform)
-    images = torch.rand(2, 3, 16, 16)
-    assert made(images, made.draw(1, [0, 1])[0]).shape == images.shape
+    images = torch.rand(2, 3, 20, 20)
+    assert made(images, made.draw(1, [0, 1])[0]).shape == (made.views * 2, 3, 16, 24)
+    assert made.clean(images).shape == (2, 3, 16, 24)
 
 
 @pytest.mark.parametrize("option", options_of("optimizer"))
@@ -161,6 +199,8 @@ def test_every_figure_builds_to_a_function(option):
 @pytest.mark.parametrize("option", MODELS)
 def test_every_model_builds_without_weights_and_knows_its_layers(option):
     settings = node("model", option)
+    if option == "timm":
+        pytest.importorskip("timm", reason="needs timm: pip install 'interpret-runs[timm]'")
     if option == "custom":
         settings["input_size"] = 64
     summary = load(**{key: value for key, value in settings.items() if key != "_target_"}, device="meta").summary

@@ -18,7 +18,8 @@ from interpret_runs.runner import objects
 from interpret_runs.runner.execute import check, execute, now, task_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store
-from interpret_runs.runner.tasks import Outcome, Visualise
+from interpret_runs.runner.tasks.task import Outcome
+from interpret_runs.runner.tasks.visualise import Visualise
 
 ATTRIBUTE = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=1")
 Spoil = Callable[[Sequence[Run]], None]

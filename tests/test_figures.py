@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from interpret_runs.runner import figures
+from interpret_runs.runner import figures, sheet_page
 from interpret_runs.runner.figures import contact_sheet
+from interpret_runs.runner.sheet_page import Page
+from interpret_runs.runner.sheet_sections import Section, sections_of
 
 Row = dict[str, Any]
 
@@ -60,11 +62,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sections(rows: list[Row], most: int = 256) -> list[figures._Section]:
-    return figures._sections(pd.DataFrame(rows), most)
+def sections(rows: list[Row], most: int = 256) -> list[Section]:
+    return sections_of(pd.DataFrame(rows), most, {})
 
 
-def only(rows: list[Row]) -> figures._Section:
+def only(rows: list[Row]) -> Section:
     (section,) = sections(rows)
     return section
 
@@ -191,13 +193,13 @@ def test_too_many_runs_are_left_out_and_counted() -> None:
 
 def test_a_sheet_shows_pictures_and_says_what_is_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    text = figures._Page.text
+    text = Page.text
 
-    def listen(page: figures._Page, x: float, y: float, words: str, *rest: Any, **style: Any) -> None:
+    def listen(page: Page, x: float, y: float, words: str, *rest: Any, **style: Any) -> None:
         said.append(words)
         text(page, x, y, words, *rest, **style)
 
-    monkeypatch.setattr(figures._Page, "text", listen)
+    monkeypatch.setattr(Page, "text", listen)
     (root / "broken.png").write_text("no image")
     images = [("ok", "tile.png"), ("failed", None), ("ok", "gone.png"), ("ok", "broken.png")]
     rows = [visualisation(c, status=status, image=image) for c, (status, image) in enumerate(images)]
@@ -206,7 +208,7 @@ def test_a_sheet_shows_pictures_and_says_what_is_missing(root: Path, monkeypatch
     assert said.count("failed") == 1 and said.count("missing") == 2
     with Image.open(out) as sheet:
         counts = {colour: count for count, colour in sheet.convert("RGB").getcolors(1 << 24) or []}
-    tile = round(figures.TILE * figures.DPI)
+    tile = round(sheet_page.TILE * sheet_page.DPI)
     assert counts[(255, 0, 0)] == pytest.approx(tile * tile * 48 / 64, rel=0.02)  # one picture, in its proportions
     assert counts[(224, 224, 224)] == pytest.approx(3 * tile * tile, rel=0.05)
 

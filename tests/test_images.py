@@ -8,7 +8,18 @@ from torch import Tensor
 from torchvision.models import SqueezeNet1_0_Weights, get_model_weights
 from torchvision.transforms.functional import normalize
 
-from interpret_runs.images import File, Folder, Picture, Shapes, png_bytes, png_text, preprocess, to_pil, to_tensor
+from interpret_runs.images import (
+    SHAPES_ITEMS,
+    File,
+    Folder,
+    Picture,
+    Shapes,
+    png_bytes,
+    png_text,
+    preprocess,
+    to_pil,
+    to_tensor,
+)
 from interpret_runs.models import Preprocessing, load
 from interpret_runs.shapes import CLASSES, draw
 
@@ -40,10 +51,17 @@ def test_pictures_are_rounded_not_cut_off() -> None:
     assert torch.equal(to_tensor(to_pil(image + 2)), torch.ones(3, 9, 7))
 
 
-@pytest.mark.parametrize("image", [torch.zeros(1, 3, 4, 4), torch.zeros(4, 4, 3), torch.full((3, 4, 4), torch.nan)])
+@pytest.mark.parametrize("image", [torch.zeros(1, 3, 4, 4), torch.zeros(5, 4, 3), torch.full((3, 4, 4), torch.nan)])
 def test_what_is_no_image_is_refused(image: Tensor) -> None:
     with pytest.raises(ValueError, match="image"):
         to_pil(image)
+
+
+def test_opacity_is_a_fourth_channel() -> None:
+    image = torch.cat([random_image(5, 6), torch.linspace(0, 1, 30).view(1, 5, 6)])
+    picture = to_pil(image)
+    assert picture.mode == "RGBA" and picture.convert("RGB").tobytes() == to_pil(image[:3]).tobytes()
+    assert list(picture.getchannel("A").tobytes()) == [round(255 * place / 29) for place in range(30)]
 
 
 # --- preprocessing ----------------------------------------------------------------------------------------------
@@ -140,3 +158,34 @@ def test_shapes_and_their_masks_grow_together(size: tuple[int, int]) -> None:
 def test_image_sets_name_themselves() -> None:
     assert repr(Shapes(3)) == "Shapes(item=3, split='test')"
     assert Shapes(3) == Shapes(3) != Shapes(4)
+
+
+def test_a_folders_items_are_its_images_in_order(tmp_path: Path) -> None:
+    for place, name in enumerate(["b.png", "a.png", "c.png"]):
+        to_pil(torch.full((3, 8, 8), place / 4)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    items, preprocessing = Folder(str(tmp_path), "c.png").items(), Preprocessing((8, 8), 8)
+    assert len(items) == 3
+    for place, item in enumerate(items):
+        picture, same = item(preprocessing), Folder(str(tmp_path), place)(preprocessing)
+        assert picture.name == same.name and torch.equal(picture.pixels, same.pixels)
+
+
+def test_a_files_one_item_is_itself() -> None:
+    assert File("a.png").items() == [File("a.png")]
+
+
+def test_the_items_of_the_shapes_are_of_their_split() -> None:
+    items = Shapes(7, "train").items()
+    assert items[5] == Shapes(5, "train") and len(items) == SHAPES_ITEMS
+
+
+def test_what_holds_no_images_has_no_items(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="no image in folder"):
+        Folder(str(tmp_path)).items()
+
+
+def test_the_size_of_an_image_is_that_of_its_file(tmp_path: Path) -> None:
+    to_pil(random_image(5, 9)).save(tmp_path / "a.png")
+    assert File(str(tmp_path / "a.png")).size() == Folder(str(tmp_path)).size() == (5, 9)
+    assert Shapes(3).size() == draw(3).mask.shape

@@ -8,13 +8,22 @@ from networks import bare, plain
 from torch import nn
 
 from interpret_runs.models import Preprocessing, VisionModel, load
-from interpret_runs.scoring import predictions
+from interpret_runs.scoring import class_probabilities
 
 ALIASES = {
     "shapes": ("features.9", "features.16", "features.20"),
     "resnet18": ("layer1.1", "layer3.1", "layer4.1"),
     "vgg11": ("features.4", "features.14", "features.19"),
     "squeezenet1_0": ("features.5", "features.10", "features.12"),
+    "googlenet": ("conv3", "inception4e", "inception5b"),
+    "inception_v3": ("Conv2d_4a_3x3", "Mixed_6e", "Mixed_7c"),
+    "convnext_tiny": ("features.3.2", "features.5.8", "features.7.2"),
+    "swin_t": ("features.3.1", "features.5.5", "features.7.1"),
+    "efficientnet_b0": ("features.2.1", "features.5.2", "features.8.2"),
+    "densenet121": ("features.denseblock1", "features.denseblock3", "features.norm5"),
+    "mobilenet_v3_large": ("features.3", "features.12", "features.16.2"),
+    "regnet_y_400mf": tuple(f"trunk_output.block{n}.block{n}-{m}.activation" for n, m in ((1, 0), (3, 5), (4, 5))),
+    "alexnet": ("features.1", "features.4", "features.11"),
     "vit_b_16": ("encoder.layers.encoder_layer_3", "encoder.layers.encoder_layer_7", "encoder.layers.encoder_layer_11"),
 }
 
@@ -175,7 +184,7 @@ def test_too_few_labels_are_an_error_rather_than_none(tmp_path):
     [
         ("no_such_package:net", LookupError, "cannot import model.factory 'no_such_package:net'"),
         ("networks:plaim", LookupError, "no function 'plaim' in networks; closest: plain"),
-        ("networks", LookupError, "not of the form package.module:function"),
+        ("networks", LookupError, "neither timm nor of the form package.module:function"),
         ("builtins:dict", TypeError, "'builtins:dict' returned dict, not a torch.nn.Module"),
     ],
 )
@@ -224,20 +233,20 @@ def test_a_loaded_model_is_ready_to_look():
 
 
 def test_squeezenet_knows_a_cat_and_an_espresso(squeezenet, cat, coffee):
-    found = predictions(squeezenet, torch.cat([cat, coffee]))
-    assert [squeezenet.summary.label(index) for index, _ in found] == ["Egyptian cat", "espresso"]
-    assert all(probability > 0.5 for _, probability in found)
+    found = class_probabilities(squeezenet, torch.cat([cat, coffee])).max(1)
+    assert [squeezenet.summary.label(index) for index in found.indices.tolist()] == ["Egyptian cat", "espresso"]
+    assert found.values.gt(0.5).all()
 
 
-def test_predictions_are_none_where_the_network_refuses_the_size():
+def test_probabilities_are_none_where_the_network_refuses_the_size():
     model = bare(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
-    assert predictions(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64)) is None
-    assert len(predictions(model, torch.zeros(3, 3, 16, 16, dtype=torch.float64))) == 3
+    assert class_probabilities(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64)) is None
+    assert class_probabilities(model, torch.zeros(3, 3, 16, 16, dtype=torch.float64)).shape == (3, 2)
 
 
-def test_predictions_rank_the_classes_of_a_map_by_their_mean():
+def test_the_classes_of_a_map_are_ranked_by_their_mean():
     """A head that is a convolution gives (B, K, H, W): class 1 here, though class 0 holds the largest value."""
     network = networks.Pixels().pixels
     images = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     images[:, 0, 0, 0], images[:, 1] = 0.9, 0.2
-    assert predictions(bare(network), images)[0][0] == 1
+    assert class_probabilities(bare(network), images).argmax(1).tolist() == [1]

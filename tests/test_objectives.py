@@ -11,8 +11,21 @@ from networks import bare
 from torch import nn
 
 from interpret_runs.activations import Activations
+from interpret_runs.comparisons import Interpolation
 from interpret_runs.objective import Objective, Product, Sum
-from interpret_runs.objectives import L2, Channel, Direction, Layer, Logit, Neuron, TotalVariation
+from interpret_runs.objectives import (
+    Channel,
+    Contrast,
+    DeepDream,
+    Direction,
+    Layer,
+    LocalGroup,
+    Logit,
+    Neuron,
+    NeuronDirection,
+    Probability,
+)
+from interpret_runs.penalties import L1, L2, Blur, Border, TotalVariation
 from interpret_runs.scoring import score
 
 a, b, c = Channel("0", 0), Neuron("2", 1), Logit(4)
@@ -23,10 +36,21 @@ EACH = [
     Neuron("0", 1),
     Neuron("0", 1, 0, 3),
     Layer("2"),
+    LocalGroup("0", 1),
+    LocalGroup("0", 1, 1, 3, 2, 4),
+    DeepDream(("0", "2")),
     Direction("0", tuple(float(number) for number in range(6))),
+    Direction("0", tuple(float(number) for number in range(6)), cosine_power=2),
+    NeuronDirection("2", tuple(float(number) for number in range(8))),
+    NeuronDirection("2", tuple(float(number) for number in range(8)), 1, None, cosine_power=1.5),
     Logit(2),
+    Probability(2),
+    Contrast(2, 0),
     TotalVariation(),
+    L1(),
     L2(),
+    Blur(),
+    Border(2),
     2 * a - b + c * a,
     -(a * b) / 3,
 ]
@@ -77,6 +101,17 @@ def test_any_expression_of_objectives_is_the_expression_of_their_scores(term):
     assert expression.layers <= {"0", "2", "logits"}
 
 
+def test_sums_and_products_commute_and_distribute(model, images):
+    def scores(objective):
+        return score(model, objective, images)
+
+    torch.testing.assert_close(scores(a + b), scores(b + a))
+    torch.testing.assert_close(scores(a * b), scores(b * a))
+    torch.testing.assert_close(scores((a + b) + c), scores(a + (b + c)))
+    torch.testing.assert_close(scores(a * (b + c)), scores(a * b + a * c))
+    torch.testing.assert_close(scores(3 * (a - b)), scores(3 * a - 3 * b))
+
+
 def test_operands_never_change():
     total = a + b
     before = repr(a), repr(b), repr(total)
@@ -125,6 +160,61 @@ def test_a_sum_in_a_sum_is_flat():
     nested = 2 * (a + 3 * (b - c))
     assert nested == Sum((a, b, c), (2.0, 6.0, -6.0))
     assert nested.layers == {"0", "2", "logits"}
+
+
+def test_what_lowers_an_objective_is_its_negative():
+    assert Sum.negative(a) == -a == Sum((a,), (-1.0,))
+    assert Sum.negative(Sum.negative(a)) == Sum((a,), (1.0,))
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 1.0])
+def test_a_weight_of_two_numbers_changes_evenly_from_one_to_the_other(progress):
+    outputs = {"0": random(3, 6, 4, 5), "2": random(3, 8, 2, 3, seed=1)}
+    activations = Activations(outputs, progress=progress)
+    first, second = a(activations), b(activations)
+    fades = Sum((a, b), ([1, 0], 2))
+    torch.testing.assert_close(fades(activations), (1 - progress) * first + 2 * second)
+    torch.testing.assert_close((fades * 3 - b)(activations), 3 * (1 - progress) * first + 5 * second)
+    nested = Sum((fades, a), ((0, 4), -1))
+    torch.testing.assert_close(
+        nested(activations), 4 * progress * ((1 - progress) * first + 2 * second) - first, rtol=1e-12, atol=1e-12
+    )
+    assert Sum.of({"x": a}, {"x": [1, 0]}) == Sum((a,), ((1.0, 0.0),))
+
+
+@pytest.mark.parametrize("weight", ["2", [1, 2, 3], [1], [], float("nan"), [1, float("inf")], {"x": 1}])
+def test_a_weight_that_is_neither_a_number_nor_two_is_refused(weight):
+    with pytest.raises(ValueError, match="is neither a number nor two, for the start and the end"):
+        Sum((a,), (weight,))
+
+
+@pytest.mark.parametrize(
+    ("objective", "dies"),
+    [
+        (Channel("0", 1), True),
+        (Neuron("0", 1), True),
+        (LocalGroup("0", 1), True),
+        (Layer("0"), True),
+        (DeepDream(("0", "2")), True),
+        (Channel("logits", 1), False),
+        (Layer("image"), False),
+        (Logit(1), False),
+        (Direction("0", (1.0,)), False),
+        (a + 2 * b, True),
+        (a - b, False),
+        (-a, False),
+        (a * b, True),
+        (a * c, False),
+        (a - 0.1 * TotalVariation(), False),
+        (Sum((a,), ((0, 1),)), True),
+        (Sum((a,), ((1, 0),)), False),
+        (Interpolation(a, a + b), True),
+        (Interpolation(a, c), False),
+    ],
+    ids=repr,
+)
+def test_a_score_of_nothing_is_death_for_what_only_adds_up_excitement(objective, dies):
+    assert objective.dies is dies
 
 
 def test_a_sum_with_names_takes_weights_by_name():
@@ -178,8 +268,16 @@ def test_every_objective_has_a_finite_gradient(objective, model):
 STACKS = {
     "channels": [Channel("0", channel) for channel in (3, 0, 3, 5)],
     "neurons": [Neuron("2", 1), Neuron("2", 1, 0), Neuron("2", 4, 2, 1), Neuron("2", 0, None, 2)],
+    "windows": [LocalGroup("0", 2), LocalGroup("0", 0, 1), LocalGroup("0", 5, 3, 4), LocalGroup("0", 0, None, 2)],
     "directions": [Direction("0", tuple(random(6, seed=seed).tolist())) for seed in range(4)],
+    "directions by angle": [Direction("0", tuple(random(6, seed=seed).tolist()), 2) for seed in range(4)],
+    "directions somewhere": [
+        NeuronDirection("2", tuple(random(8, seed=seed).tolist()), row, column)
+        for seed, (row, column) in enumerate([(None, 1), (0, 0), (1, 2), (3, None)])
+    ],
     "logits": [Logit(target) for target in (4, 0, 1, 1)],
+    "probabilities": [Probability(target) for target in (4, 0, 1, 1)],
+    "contrasts": [Contrast(target, against) for target, against in ((4, 0), (4, 1), (0, 4), (2, 2))],
     "the same": [Channel("0", 2)] * 4,
     "sums": [Channel("0", channel) * 2 - Logit(channel) * 0.5 + TotalVariation() for channel in (1, 0, 4, 2)],
     "products": [Channel("0", channel) * Neuron("2", 7 - channel) for channel in (1, 0, 4, 2)],
@@ -267,6 +365,13 @@ def test_neuron_is_row_and_column_with_the_centre_by_default():
         (Neuron("x", 0, -1, 0), "row -1 is out of range"),
         (Neuron("x", 0, 0, 6), "column 6 is out of range: the layer has 6"),
         (Neuron("x", 0, 0, (0, -1)), "column -1 is out of range"),
+        (LocalGroup("x", 4), "channel 4 is out of range"),
+        (LocalGroup("x", 0, 3, 1), "row 3 is out of range: the layer has 3"),
+        (LocalGroup("x", 0, 0, 1), "3 rows around row 0 leaves the layer, which has 3; its row can be 1 to 1"),
+        (LocalGroup("x", 0, None, (1, 5)), "3 columns around column 5 leaves the layer, .* can be 1 to 4"),
+        (LocalGroup("x", 0, 1, 0, 3, 2), "2 columns around column 0 leaves the layer, .* can be 1 to 5"),
+        (LocalGroup("x", 0, height=4), "a window of 4 rows is larger than the layer, which has 3"),
+        (NeuronDirection("x", (1.0,) * 4, 3), "row 3 is out of range"),
     ],
     ids=repr,
 )
@@ -276,9 +381,46 @@ def test_a_unit_out_of_range_is_a_lookup_error(objective, message):
 
 
 @pytest.mark.parametrize("target", [-1, 5, (0, 1, 2, 5)])
-def test_a_class_out_of_range_is_a_lookup_error(target, model, images):
+@pytest.mark.parametrize("of_class", [Logit, Probability, lambda target: Contrast(0, target)])
+def test_a_class_out_of_range_is_a_lookup_error(target, of_class, model, images):
     with pytest.raises(LookupError, match="class .* is out of range: there are 5"):
-        score(model, Logit(target), images)
+        score(model, of_class(target), images)
+
+
+def test_a_local_group_of_one_position_is_a_neuron_and_of_all_is_the_channel():
+    values = random(2, 4, 5, 6)
+    for row, column in ((0, 0), (4, 5), (None, None), (2, 3)):
+        group, neuron = LocalGroup("x", 1, row, column, 1, 1), Neuron("x", 1, row, column)
+        torch.testing.assert_close(group(on("x", values)), neuron(on("x", values)))
+    whole = LocalGroup("x", 1, height=5, width=6)
+    torch.testing.assert_close(whole(on("x", values)), Channel("x", 1)(on("x", values)))
+
+
+def test_a_local_group_is_the_mean_of_its_window():
+    values = random(2, 4, 5, 6)
+    torch.testing.assert_close(LocalGroup("x", 1, 1, 4)(on("x", values)), values[:, 1, 0:3, 3:6].mean((1, 2)))
+    torch.testing.assert_close(LocalGroup("x", 0)(on("x", values)), values[:, 0, 1:4, 2:5].mean((1, 2)))
+    torch.testing.assert_close(
+        LocalGroup("x", 0, 2, 2, height=4, width=2)(on("x", values)), values[:, 0, 0:4, 1:3].mean((1, 2))
+    )
+
+
+@pytest.mark.parametrize("side", [0, -1, 1.5, True, None])
+def test_a_window_has_a_whole_number_of_positions(side):
+    with pytest.raises(ValueError, match=r"objective.height is .*; it must be a whole number from 1 on"):
+        LocalGroup("x", 0, height=side)
+    with pytest.raises(ValueError, match=r"objective.width is "):
+        LocalGroup("x", 0, width=side)
+
+
+def test_a_deep_dream_of_one_layer_is_that_layer_and_of_several_their_mean():
+    activations = Activations({"0": random(3, 6, 4, 5), "2": random(3, 8, 2, 3, seed=1)})
+    one, other = Layer("0")(activations), Layer("2")(activations)
+    assert DeepDream("0") == DeepDream(["0"])
+    torch.testing.assert_close(DeepDream("0")(activations), one)
+    torch.testing.assert_close(DeepDream(["0", "2"])(activations), (one + other) / 2)
+    with pytest.raises(ValueError, match=r"objective.paths names no layer; .*objective.paths=\[early,late\]"):
+        DeepDream([])
 
 
 def test_a_direction_along_one_channel_is_that_channel():
@@ -302,31 +444,84 @@ def test_a_direction_of_the_wrong_length_is_refused():
         Direction("x", [1, 2, 3])(on("x", random(2, 4, 3, 5)))
 
 
+def test_a_cosine_power_of_0_is_the_dot_product_to_the_bit():
+    values, direction = random(2, 4, 3, 5), tuple(random(4, seed=1).tolist())
+    plain = (values.flatten(2).mean(2) * torch.tensor(direction, dtype=torch.float64)).sum(1)
+    assert Direction("x", direction)(on("x", values)).equal(plain)
+    assert Direction("x", direction, 0.0)(on("x", values)).equal(plain)
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2, 4])
+def test_a_direction_by_angle_is_the_mean_over_positions_of_dot_product_times_floored_cosine(power):
+    values, direction = random(2, 4, 3, 5), random(4, seed=1)
+    dot = torch.einsum("bchw,c->bhw", values, direction)
+    cosine = dot / values.norm(dim=1) / direction.norm()
+    assert (cosine < 0.1).any() and (cosine > 0.1).any()
+    expected = dot * cosine.clamp(min=0.1) ** power
+    objective = Direction("x", tuple(direction.tolist()), power)
+    torch.testing.assert_close(objective(on("x", values)), expected.mean((1, 2)), rtol=1e-3, atol=1e-4)
+    there = NeuronDirection("x", tuple(direction.tolist()), 2, 1, power)
+    torch.testing.assert_close(there(on("x", values)), expected[:, 2, 1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_direction_of_one_position_is_a_direction_at_that_position():
+    values = random(2, 4, 1, 1)
+    for power in (0, 2):
+        direction = (1.0, -2.0, 0.5, 3.0)
+        torch.testing.assert_close(
+            Direction("x", direction, power)(on("x", values)),
+            NeuronDirection("x", direction, 0, 0, power)(on("x", values)),
+        )
+
+
+def test_along_the_direction_itself_the_cosine_changes_nothing_and_askew_it_takes_away():
+    direction = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    along = direction.view(1, 2, 1, 1) * 1000
+    askew = along + 1000 * torch.tensor([4.0, -3.0], dtype=torch.float64).view(1, 2, 1, 1)
+    dots, angles = Direction("x", (3.0, 4.0)), Direction("x", (3.0, 4.0), 2)
+    torch.testing.assert_close(angles(on("x", along)), dots(on("x", along)), rtol=1e-4, atol=0)
+    torch.testing.assert_close(angles(on("x", askew)), dots(on("x", askew)) / 2, rtol=1e-4, atol=0)
+
+
+def test_a_direction_by_angle_has_a_finite_gradient_where_nothing_is_active():
+    silent = torch.zeros(2, 4, 3, 5, dtype=torch.float64, requires_grad=True)
+    for objective in (Direction("x", (1.0,) * 4, 2), NeuronDirection("x", (1.0,) * 4, cosine_power=2)):
+        (gradient,) = torch.autograd.grad(objective(on("x", silent)).sum(), silent)
+        assert gradient.isfinite().all() and gradient.max() > 0
+
+
+@pytest.mark.parametrize("power", [-1, float("nan"), float("inf"), "2", None, True])
+@pytest.mark.parametrize("kind", [Direction, NeuronDirection])
+def test_a_cosine_power_is_a_number_from_0_on(kind, power):
+    with pytest.raises(ValueError, match=r"objective.cosine_power is .*; it must be a finite number from 0 on"):
+        kind("x", (1.0,), cosine_power=power)
+
+
 def test_layer_is_the_mean_of_squares():
     values = random(2, 4, 3, 5)
     torch.testing.assert_close(Layer("x")(on("x", values)), (values**2).sum((1, 2, 3)) / 60)
-
-
-def test_total_variation_of_a_ramp_is_its_slope():
-    """A ramp across: every pixel but those of the last column differs by the slope from its right neighbour."""
-    ramp = (0.1 * torch.arange(5.0)).expand(2, 3, 4, 5)
-    expected = torch.full((2,), 0.1 * 4 / 5)
-    torch.testing.assert_close(TotalVariation()(on("image", ramp)), expected)
-    torch.testing.assert_close(TotalVariation()(on("image", ramp.transpose(2, 3))), expected)
-    assert TotalVariation()(on("image", torch.full((2, 3, 4, 5), 0.3))).abs().max() == 0
-
-
-def test_l2_is_the_distance_from_grey():
-    for value in (0.0, 0.5, 0.8):
-        expected = torch.full((2,), abs(value - 0.5), dtype=torch.float64)
-        image = torch.full((2, 3, 4, 5), value, dtype=torch.float64)
-        torch.testing.assert_close(L2()(on("image", image)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 5, 1, 1)])
 def test_logit_is_one_class_of_the_output(shape):
     output = random(*shape)
     torch.testing.assert_close(Logit(3)(on("logits", output)), output[:, 3].reshape(2))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3, 4)])
+def test_probabilities_of_all_classes_are_the_softmax_of_the_logits(shape):
+    activations = on("logits", 3 * random(*shape))
+    logits = torch.stack([Logit(target)(activations) for target in range(5)], 1)
+    probabilities = torch.stack([Probability(target)(activations) for target in range(5)], 1)
+    torch.testing.assert_close(probabilities, logits.softmax(1))
+
+
+def test_a_contrast_is_a_difference_of_logits_whatever_the_other_classes_do():
+    activations = on("logits", random(2, 5))
+    torch.testing.assert_close(Contrast(3, 1)(activations), (Logit(3) - Logit(1))(activations))
+    torch.testing.assert_close(Contrast(3, 1)(activations), -Contrast(1, 3)(activations))
+    odds = Probability(3)(activations) / Probability(1)(activations)
+    torch.testing.assert_close(Contrast(3, 1)(activations), odds.log())
 
 
 def test_the_logit_of_a_map_is_its_mean():
@@ -358,6 +553,41 @@ def test_a_channel_of_a_channels_last_layer_is_a_channel_and_not_a_row(size):
     torch.testing.assert_close(score(model, Layer("block"), images), values.square().mean((1, 2, 3)))
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (36, 12)])
+@pytest.mark.parametrize("network", [networks.ViT, networks.ChannelsLast], ids=["tokens", "channels last"])
+def test_feature_n_of_a_transformer_is_feature_n_and_not_token_or_row_n(network, size):
+    """The block is made to add nothing (or all), so that feature n is n at every position, beside a class token."""
+    model = bare(network(channels=6))
+    with torch.no_grad():
+        for name, parameter in model.network.named_parameters():
+            if name != "class_token":
+                parameter.zero_()
+        features = model.network.block if network is networks.ChannelsLast else model.network.patches
+        features.bias.copy_(torch.arange(6.0))
+    images = torch.rand(2, 3, *size, dtype=torch.float64)
+    for feature in range(6):
+        expected = torch.full((2,), float(feature), dtype=torch.float64)
+        for objective in (Channel("block", feature), Neuron("block", feature), LocalGroup("block", feature)):
+            torch.testing.assert_close(score(model, objective, images), expected)
+    for outside in (6, 8, -1):
+        with pytest.raises(LookupError, match=f"channel {outside} is out of range"):
+            score(model, Channel("block", outside), images)
+        with pytest.raises(LookupError, match=f"channel {outside} is out of range"):
+            Channel("block", outside).resolve(model.summary)
+
+
+def test_behind_attention_the_patches_alone_are_read(images):
+    torch.manual_seed(0)
+    model = bare(networks.ViT())
+    tokens = []
+    handle = model.network.block.register_forward_hook(lambda _module, _args, output: tokens.append(output))
+    model(images)
+    handle.remove()
+    torch.testing.assert_close(score(model, Channel("block", 2), images), tokens[0][:, 1:, 2].mean(1))
+    grid = tokens[0][:, 1:].reshape(4, 4, 3, 6)
+    torch.testing.assert_close(score(model, Neuron("block", 2, 3, 1), images), grid[:, 3, 1, 2])
+
+
 # --- names made exact ---------------------------------------------------------------------------------------------
 
 
@@ -370,9 +600,39 @@ def test_resolving_reaches_into_sums_and_products():
             (Layer("late") + wrong).resolve(model.summary)
 
 
-def test_a_label_must_be_resolved_before_scoring(model, images):
-    with pytest.raises(ValueError, match=r"target 'bee' is a name; call resolve\(\) or for_images\(\) first"):
-        score(model, Logit("bee"), images)
+def test_every_layer_of_a_deep_dream_is_resolved():
+    model = bare(networks.plain(), aliases={"early": "1", "late": "3"})
+    assert DeepDream(["early", "late", "2"]).resolve(model.summary) == DeepDream(("1", "3", "2"))
+    assert DeepDream("late").resolve(model.summary) == DeepDream(("3",))
+    assert model.summary.resolve({"paths": "late"}) == model.summary.resolve({"paths": ["3"]}) == {"paths": ["3"]}
+    for wrong in (["early", "lat"], "lat", [5], 5):
+        with pytest.raises(LookupError, match="no layer 'lat'|layer 5 is not a name"):
+            model.summary.resolve({"paths": wrong})
+
+
+def test_both_classes_of_a_contrast_are_resolved():
+    model = bare(networks.plain(), labels=("ant", "bee", "cat", "dog", "elk"))
+    assert Contrast("elk", "bee").resolve(model.summary) == Contrast(4, 1)
+    assert Contrast((0, 1), ("bee", "cat")).resolve(model.summary) == Contrast((0, 1), (1, 2))
+    with pytest.raises(LookupError, match="no class 'fly'"):
+        Contrast("elk", "fly").resolve(model.summary)
+    with pytest.raises(LookupError, match="class 7 is out of range"):
+        Contrast("elk", 7).resolve(model.summary)
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (Logit("bee"), "target 'bee'"),
+        (Probability("bee"), "target 'bee'"),
+        (Contrast("bee", 0), "target 'bee'"),
+        (Contrast(0, "top1"), "against 'top1'"),
+    ],
+    ids=repr,
+)
+def test_a_label_must_be_resolved_before_scoring(objective, said, model, images):
+    with pytest.raises(ValueError, match=rf"{said} is a name; call resolve\(\) or for_images\(\) first"):
+        score(model, objective, images)
 
 
 def test_top1_becomes_each_images_own_class():
@@ -381,5 +641,8 @@ def test_top1_becomes_each_images_own_class():
     assert Logit("top1").for_images(output[:1]) == Logit(1)
     assert (Logit("top1") * a - Logit(2)).for_images(output) == Logit((1, 0)) * a - Logit(2)
     assert Logit("top1").for_images(output[:, :, None, None].repeat(1, 1, 2, 2)) == Logit((1, 0))
+    assert Contrast(2, "top1").for_images(output) == Contrast(2, (1, 0))
+    assert Contrast("top1", 2).for_images(output) == Contrast((1, 0), 2)
+    assert Contrast(2, "top1").needs_output and Probability("top1").needs_output and not Contrast(2, 1).needs_output
     assert (a + Logit("top1")).needs_output and (a * Logit("top1")).needs_output
     assert not (a + Logit(1)).needs_output and not Product(a, b).needs_output

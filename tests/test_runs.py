@@ -257,6 +257,7 @@ def test_a_run_holds_what_its_task_uses_and_no_interpolation():
         "parameterisation",
         "transform",
         "optimizer",
+        "lr_scheduler",
         "seed",
         "compute",
     }
@@ -377,3 +378,94 @@ def test_what_no_machine_has_is_refused(task, override):
         return  # none of its methods is stochastic
     with pytest.raises(ValueError, match=r"seed is|compute\.precision is"):
         the_run(f"task={task}", override)
+
+
+# --- pictures, files and sets inside of a config -------------------------------------------------------------------
+
+IMAGE = ("parameterisation=image", "images=file")
+FOLDER = ("images=folder", "images.path=.")
+
+
+def test_a_picture_to_start_from_is_known_by_its_content(files, monkeypatch):
+    monkeypatch.chdir(files)
+    red = [
+        (*IMAGE, "images.path=a.png"),
+        (*IMAGE, "images.path='copy of a.png'"),
+        ("parameterisation=image", *FOLDER, "images.item=a.png"),
+    ]
+    assert same(*red)
+    assert not same(red[0], (*IMAGE, "images.path=b.png"))
+
+
+def test_runs_that_start_from_or_compare_with_different_pictures_share_a_batch(files, monkeypatch):
+    monkeypatch.chdir(files)
+    for kind in ("parameterisation=image", "objective=caricature"):
+        runs = [*planned(kind, *FOLDER, "images.item=0"), *planned(kind, *FOLDER, "images.item=1")]
+        assert len({run.id for run in runs}) == 2 and len({run.batch_key() for run in runs}) == 1
+
+
+def test_all_pictures_of_a_set_that_stands_at_two_places_are_one_axis(files, monkeypatch):
+    monkeypatch.chdir(files)
+    runs = planned("parameterisation=image", "objective=inversion", *FOLDER, "images.item=all")
+    assert len(runs) == 3
+    for run in runs:
+        assert run.config["parameterisation"]["source"] == run.config["objective"]["source"]
+
+
+@pytest.mark.parametrize("key", ["statistics", "mask"])
+def test_files_of_a_parameterisation_are_known_by_their_content(key, files, monkeypatch):
+    monkeypatch.chdir(files)
+    start = (*IMAGE, "images.path=a.png")
+    one, copy, other = ((*start, f"parameterisation.{key}={path}") for path in ("a.png", "'copy of a.png'", "b.png"))
+    assert same(one, copy)
+    assert not same(one, other) and not same(one, (*IMAGE, "images.path=a.png"))
+    assert the_run(*one).batch_key() != the_run(*other).batch_key()
+
+
+def test_a_set_as_a_whole_is_known_by_the_content_of_all_its_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ("task=examples", "images=folder", "images.path=.")
+    Image.new("RGB", (8, 8), "red").save("a.png")
+    before = the_run(*overrides)
+    assert same(overrides, (*overrides, "images.item=7"), (*overrides, "images.item=all"))
+    assert "item" not in before.config["task"]["data"]
+    Image.new("RGB", (8, 8), "blue").save("b.png")
+    assert the_run(*overrides).id != before.id
+
+
+def test_a_folder_without_images_is_said_while_planning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for task in ("task=examples", "task=statistics", "task=dream"):
+        with pytest.raises(LookupError, match="no image in folder"):
+            the_run(task, "images=folder", "images.path=.")
+
+
+def test_statistics_have_no_model():
+    assert set(the_run("task=statistics").config) == {"task"}
+
+
+def test_a_negative_is_a_sum_of_weight_minus_one():
+    negative = ("objective=negative", "objective.of.channel=7")
+    term = ("+objective@objective.terms.a=channel", "objective.terms.a.channel=7", "objective.weights.a=-1")
+    assert same(negative, ("objective=sum", *term))
+
+
+def test_layers_of_a_deep_dream_are_made_exact():
+    runs = [the_run("objective=deep_dream", f"objective.paths={paths}") for paths in ("[late]", f"[{LATE}]")]
+    assert runs[0].id == runs[1].id and runs[0].config["objective"]["paths"] == [LATE]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "unit"),
+    [
+        (("objective=negative", "objective.of.channel=7"), "-channel 7"),
+        (("objective=contrast", "objective.target=0", "objective.against=1"), f"{CLASSES[0]} - {CLASSES[1]}"),
+        (("objective=interpolation", "objective.first.channel=1"), "channel 1 to channel 5"),
+        (("objective=product", "objective.left.channel=1", "objective.right.channel=2"), "channel 1 x channel 2"),
+        ((*SUM, "objective.terms.a.channel=3", "objective.weights.a=[1,0.5]"), "1..0.5 channel 3"),
+        (("objective=probability", "objective.target=2"), f"probability {CLASSES[2]}"),
+        (("objective=deep_dream",), "deep dream"),
+    ],
+)
+def test_composed_units_have_names(overrides, unit):
+    assert the_run(*overrides).unit == unit

@@ -16,7 +16,8 @@ from interpret_runs.runner import sweep as sweep_module
 from interpret_runs.runner.execute import execute, now
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Store
-from interpret_runs.runner.tasks import Outcome, Visualise
+from interpret_runs.runner.tasks.task import Outcome
+from interpret_runs.runner.tasks.visualise import Visualise
 
 SWEEP = ("-m", *QUICK, NO_SHEET, "layer=early")
 FOUR = (*SWEEP, "objective.channel=range(0,4)")

@@ -18,7 +18,7 @@ from interpret_runs.runner import devices
 from interpret_runs.runner.execute import check, execute, now
 from interpret_runs.runner.objects import build, model_of, stacked
 from interpret_runs.runner.store import Record, Store
-from interpret_runs.runner.tasks import Visualise
+from interpret_runs.runner.tasks.visualise import Visualise
 
 CPU = torch.device("cpu")
 ATTRIBUTE = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=top1")

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from interpret_runs.randomness import generator
-from interpret_runs.transforms import Standard, Unchanged
+from interpret_runs.transforms import (
+    CAPTUM_ANGLES,
+    CAPTUM_SCALES,
+    CaptumLong,
+    Crops,
+    Deterministic,
+    Standard,
+    Unchanged,
+)
 
 STILL = {"jitter": 0, "scale": (1, 1), "rotate": 0, "late_jitter": 0}
 
@@ -188,10 +196,35 @@ def test_shifts_are_in_the_pixels_that_the_network_sees():
     assert shifted[0, 0, 0].tolist() == pytest.approx([0, 0, 1, 1, 1, 1, 1, 1])
 
 
+@pytest.mark.parametrize("kind", [Standard, Deterministic])
 @pytest.mark.parametrize("scale", [(0, 1), (1.1, 0.9), (-1, 1)])
-def test_a_wrong_scale_is_named(scale):
+def test_a_wrong_scale_is_named(kind, scale):
     with pytest.raises(ValueError, match=r"transform.scale is \[.*\]; it must be \[lowest, highest\], both above 0"):
-        Standard(scale=scale)
+        kind(scale=scale)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Standard(scale=1), r"transform.scale is 1; it must be \[lowest, highest\]"),
+        (lambda: Standard(scale=(1, float("inf"))), r"transform.scale is .*; it must be \[lowest, highest\]"),
+        (lambda: Standard(rotate="x"), "transform.rotate is 'x'; it must be a finite number"),
+        (lambda: Deterministic(fill=None), "transform.fill is None; it must be a finite number"),
+        (lambda: CaptumLong(jitter=-1), "transform.jitter is -1; it must be a whole number from 0 on"),
+        (lambda: CaptumLong(times=0.5), "transform.times is 0.5; it must be a whole number"),
+        (lambda: CaptumLong(scales=()), r"transform.scales is \(\); it must be a list of numbers above 0"),
+        (lambda: CaptumLong(scales=[1, 0]), r"transform.scales is \[1, 0\]; it must be a list of numbers above 0"),
+        (lambda: CaptumLong(angles=3), r"transform.angles is 3; it must be a list of numbers$"),
+        (lambda: Crops(views=0), "transform.views is 0; it must be a whole number from 1 on"),
+        (lambda: Crops(centre=-1), "transform.centre is -1; it must be a finite number from 0 on"),
+        (lambda: Crops(side=0.5), r"transform.side is 0.5; it must be \[first, last\], both above 0 and at most 1"),
+        (lambda: Crops(side=[0.5, 0]), r"transform.side is \[0.5, 0\]; it must be \[first, last\]"),
+        (lambda: Crops(side=[1.5, 0.5]), r"transform.side is \[1.5, 0.5\]; it must be \[first, last\]"),
+    ],
+)
+def test_a_wrong_setting_is_named(made, message):
+    with pytest.raises(ValueError, match=message):
+        made()
 
 
 def test_start_and_transforms_are_drawn_apart():
@@ -199,3 +232,145 @@ def test_start_and_transforms_are_drawn_apart():
     streams = [torch.rand(8, generator=generator(*key)) for key in [(0, "start"), (0, "transform"), (1, "start")]]
     assert torch.unique(torch.stack(streams), dim=0).shape[0] == 3
     assert torch.equal(torch.rand(8, generator=generator(0, "start")), streams[0])
+
+
+# --- captum's long set ------------------------------------------------------------------------------------------
+
+
+def test_captums_lists_are_as_long_as_captums():
+    assert len(CAPTUM_SCALES) == 125 and min(CAPTUM_SCALES) == 0.995**79 and max(CAPTUM_SCALES) == 0.995**-5
+    assert len(CAPTUM_ANGLES) == 75 and min(CAPTUM_ANGLES) == -20 and max(CAPTUM_ANGLES) == 19
+
+
+def test_jitters_are_whole_and_their_sum_spreads_as_ten():
+    drawn = CaptumLong(jitter=4, times=10).draw(3000, (0,))[:, 0, :2]
+    assert torch.equal(drawn, drawn.round()) and drawn.min() >= -30 and drawn.max() <= 40
+    assert drawn.mean().item() == pytest.approx(5, abs=0.5)
+    assert drawn.std().item() == pytest.approx((10 * (8**2 - 1) / 12) ** 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("jitter", [1, 2, 3])
+def test_one_jitter_takes_every_whole_number_in_its_range(jitter):
+    drawn = CaptumLong(jitter=jitter, times=1, late_jitter=jitter).draw(300, (0,))[:, 0]
+    for column in (0, 1, 4, 5):
+        assert drawn[:, column].unique().tolist() == list(range(1 - jitter, jitter + 1))
+
+
+def test_scales_and_angles_come_from_their_lists():
+    own = CaptumLong(scales=[1, 0.5], angles=[0, 90]).draw(50, (0,))[:, 0]
+    assert own[:, 2].unique().tolist() == [0.5, 1]
+    assert own[:, 3].unique().tolist() == pytest.approx([0, radians(90)])
+    default = CaptumLong().draw(2000, (0,))[:, 0]
+    assert set(default[:, 2].tolist()) == set(torch.tensor(CAPTUM_SCALES).tolist())
+    assert set(default[:, 3].rad2deg().round().tolist()) == set(CAPTUM_ANGLES)
+
+
+def test_ten_jitters_in_one_warp_are_ten_jitters_one_by_one():
+    """Where nothing leaves the frame, whole shifts are exact and add up."""
+    image = torch.zeros(1, 3, 40, 40, dtype=torch.float64)
+    image[..., 18:22, 18:22] = torch.rand(3, 4, 4, dtype=torch.float64)
+    step = CaptumLong(jitter=2, times=4, scales=[1], angles=[0], fill=0).draw(1, (3,))[0]
+    late = step[0, 4:]
+    one_by_one = image.roll(tuple(map(int, step[0, :2])), (2, 3)).roll(tuple(map(int, late)), (2, 3))
+    torch.testing.assert_close(CaptumLong(fill=0)(image, step), one_by_one, rtol=0, atol=1e-9)
+
+
+# --- the deterministic set --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [None, (9, 20)])
+@pytest.mark.parametrize("fill", [0.0, 0.5])
+def test_deterministic_is_standard_without_rotation(fill, size, images):
+    transform = Deterministic(fill=fill, size=size)
+    drawn = transform.draw(1, (0, 1), 2)[0].double()
+    same = torch.cat([drawn, torch.zeros(4, 3, dtype=torch.float64)], 1)
+    expected = Standard(fill=fill, size=size)(images, same)
+    torch.testing.assert_close(transform(images, drawn), expected, rtol=0, atol=1e-9)
+
+
+def operations(tensor):
+    """Names of the operations through which gradients go back from `tensor`."""
+    names, todo = set(), [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None:
+            names.add(node.name())
+            todo += [child for child, _ in node.next_functions]
+    return names
+
+
+PLAIN = {"BmmBackward0", "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "PermuteBackward0"}
+PLAIN |= {"AddBackward0", "SubBackward0", "ExpandBackward0", "SqueezeBackward1", "UnsqueezeBackward0", "CloneBackward0"}
+PLAIN |= {"torch::autograd::AccumulateGrad", "TransposeBackward0", "MmBackward0"}
+
+
+@pytest.mark.parametrize("size", [None, (9, 20)])
+def test_gradients_of_the_deterministic_set_go_through_products_alone(size, images):
+    """CUDA's backward passes of sampling, interpolating and indexing add in any order."""
+    images.requires_grad_()
+    transform = Deterministic(size=size)
+    assert operations(transform(images, transform.draw(1, (0,), 4)[0])) <= PLAIN
+    crops = Crops(size=size)
+    assert operations(crops(images, crops.draw(1, (0,), 4)[0])) <= PLAIN
+    standard = Standard(size=size)
+    assert operations(standard(images, standard.draw(1, (0,), 4)[0])) - PLAIN == {"GridSampler2DBackward0"}
+
+
+# --- crops ------------------------------------------------------------------------------------------------------
+
+
+def crop(top, left, side):
+    return torch.tensor([[top, left, side]], dtype=torch.float64)
+
+
+def test_a_crop_shows_its_part_of_the_image(images):
+    seen = Crops(views=1, size=(8, 6))(images[:1], crop(0.25, 0.5, 0.5))
+    torch.testing.assert_close(seen, images[:1, :, 4:12, 6:12], rtol=0, atol=1e-12)
+
+
+def test_a_crop_is_enlarged_as_the_image_around_it_goes_on(images):
+    seen = Crops(views=1)(images[:1], crop(0.25, 0.25, 0.5))
+    expected = torch.nn.functional.interpolate(images[:1], scale_factor=2, mode="bilinear")[..., 8:24, 6:18]
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-12)
+
+
+def test_a_crop_that_shrinks_averages_rather_than_skips():
+    stripes = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+    stripes[..., ::4] = 1
+    inner = Crops(views=1, size=8)(stripes, crop(0.25, 0.25, 0.5))[..., 1:-1, 1:-1]
+    torch.testing.assert_close(inner, torch.full_like(inner, 0.25), rtol=0, atol=0.02)
+
+
+def test_views_of_an_image_are_a_batch_apart(images):
+    transform = Crops(views=3)
+    parameters = transform.draw(1, (0, 1), 2)[0].double()
+    seen = transform(images, parameters)
+    for view in range(3):
+        one = Crops(views=1)(images, parameters[:, 3 * view : 3 * view + 3])
+        torch.testing.assert_close(seen[4 * view : 4 * view + 4], one, rtol=0, atol=1e-12)
+
+
+def test_crops_lie_within_the_image_and_shrink_over_the_steps():
+    transform = Crops(views=4, centre=0.5, side=(0.9, 0.2), spread=0.2)
+    drawn = transform.draw(200, range(20)).reshape(200, -1, 3)
+    start, side = drawn[..., :2], drawn[..., 2:]
+    assert side.min() >= 0.05 and side.max() <= 1
+    assert start.min() >= 0 and (start + side).max() <= 1 + 1e-6
+    mean = Crops(views=4, side=(0.7, 0.3), spread=0.1).draw(5, range(400)).reshape(5, -1, 3)[..., 2].mean(1)
+    assert mean.tolist() == pytest.approx([0.7, 0.6, 0.5, 0.4, 0.3], abs=0.01)
+
+
+def test_centres_spread_as_asked_where_the_border_is_far():
+    drawn = Crops(views=2, centre=0.05, side=(0.1, 0.1), spread=0.02).draw(100, range(20)).reshape(-1, 3)
+    centre = drawn[:, :2] + drawn[:, 2:] / 2
+    assert centre.mean().item() == pytest.approx(0.5, abs=0.005)
+    assert centre.std().item() == pytest.approx(0.05, rel=0.05)
+    assert drawn[:, 2].std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_a_crop_has_the_proportions_of_the_image():
+    """A block as high as wide stays so in a wide image."""
+    wide = torch.zeros(1, 3, 20, 40, dtype=torch.float64)
+    wide[..., 8:12, 18:22] = 1
+    seen = Crops(views=1)(wide, crop(0.25, 0.25, 0.5))[0, 0]
+    assert seen.sum(0).max().item() == pytest.approx(seen.sum(1).max().item()) == pytest.approx(8, abs=0.5)

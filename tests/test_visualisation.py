@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from functools import partial
 
 import networks
@@ -6,13 +7,19 @@ import torch
 from networks import bare, hooks, wrapped
 from torch import nn
 
+from interpret_runs.comparisons import Inversion
+from interpret_runs.derived_parameterisations import Image
+from interpret_runs.images import Shapes
 from interpret_runs.models import load
-from interpret_runs.objective import Objective
-from interpret_runs.objectives import L2, Channel, Direction, Layer, Logit, Neuron, TotalVariation
-from interpret_runs.parameterisations import Fourier, Pixel
+from interpret_runs.objective import Objective, Sum
+from interpret_runs.objectives import Channel, Direction, Layer, Logit, Neuron
+from interpret_runs.parameterisations import Cppn, Fourier, Pixel
+from interpret_runs.penalties import L2, TotalVariation
+from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import score
-from interpret_runs.transforms import Standard, Transform, Unchanged
-from interpret_runs.visualisation import Schedule, visualise
+from interpret_runs.transform import Transform
+from interpret_runs.transforms import Standard, Unchanged
+from interpret_runs.visualisation import visualise
 
 adam = partial(torch.optim.Adam, lr=0.05)
 mild = Standard(jitter=3, scale=(0.9, 1.1), rotate=5, late_jitter=1)
@@ -375,3 +382,147 @@ def test_what_the_network_lacks_is_refused_before_the_first_step(objective, mode
 def test_a_wrong_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Schedule(**settings)
+
+
+# --- views, early stop, importance, frames, tiles, schedules ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Twice(Transform):
+    """Every image as it is, and flipped."""
+
+    size: None = None
+    views: int = 2
+
+    def draw(self, steps, seeds, images=1):
+        return torch.zeros(steps, len(seeds) * images, 0)
+
+    def __call__(self, images, parameters):
+        return torch.cat([images, images.flip(3)])
+
+
+def test_the_score_of_several_views_is_their_mean(model):
+    objective = Objective.stack([Channel("3", 2) - 0.3 * TotalVariation(), Channel("3", 5) - 0.3 * TotalVariation()])
+    parameterisation = double(seeds=(1, 2), std=1.0)
+    images = parameterisation()
+    found = run(model, objective, parameterisation, Twice(), steps=1, history_every=1, rescue=False)
+    views = [score(model, objective, view) for view in (images, images.flip(3))]
+    views = [torch.stack(views).mean(0)]
+    torch.testing.assert_close(found.history[1][0], views[0].detach())
+
+
+def test_a_run_alone_equals_the_run_in_a_batch_with_views_and_several_images(model):
+    objective = Objective.stack(STACKED)
+    together = run(model, objective, double(images=2, seeds=SEEDS), Twice(), steps=32)
+    for place, seed in enumerate(SEEDS):
+        alone = run(model, STACKED[place], double(images=2, seeds=(seed,)), Twice(), steps=32)
+        torch.testing.assert_close(together.images[2 * place : 2 * place + 2], alone.images, rtol=0, atol=1e-9)
+
+
+def test_an_image_that_has_converged_stops_and_the_others_go_on(model):
+    still = partial(torch.optim.SGD, lr=0.0)
+    found = run(model, Logit(1), double(seeds=(1, 2), std=1.0), optimizer=still, steps=96, stop=0.01)
+    assert found.steps.tolist() == [48, 48], "nothing changes from the first stretch on"
+    rising = run(model, STACKED[0], double(seeds=(1,), std=1.0), steps=96, stop=0.0)
+    full = run(model, STACKED[0], double(seeds=(1,), std=1.0), steps=int(rising.steps[0]))
+    torch.testing.assert_close(rising.images, full.images, rtol=0, atol=0)
+
+
+def test_whether_a_neighbour_stops_changes_nothing(model):
+    seeds, units = (1, 2, 3, 4), [STACKED[0], STACKED[1], STACKED[0], STACKED[3]]
+    settings = {"steps": 160, "stop": 0.02}
+    together = run(model, Objective.stack(units), double(seeds=seeds), mild, **settings)
+    assert len(set(together.steps.tolist())) > 1, "some stop before others"
+    for place, seed in enumerate(seeds):
+        alone = run(model, units[place], double(seeds=(seed,)), mild, **settings)
+        assert alone.steps[0] == together.steps[place]
+        torch.testing.assert_close(together.images[place : place + 1], alone.images, rtol=0, atol=1e-7)
+        torch.testing.assert_close(together.scores[place : place + 1], alone.scores, rtol=0, atol=1e-7)
+
+
+def test_the_images_of_one_run_stop_together(model):
+    found = run(model, STACKED[0], double(images=3, seeds=(1, 2)), mild, steps=160, stop=0.02)
+    assert found.steps.view(2, 3).unique(dim=1).shape == (2, 1)
+
+
+def test_importance_is_the_mean_length_of_the_gradient(model):
+    found = run(model, STACKED[0], double(std=1.0), steps=1, importance=True, rescue=False)
+    images = double(std=1.0)().detach().requires_grad_()
+    score(model, STACKED[0], images).sum().backward()
+    torch.testing.assert_close(found.importance, images.grad.abs().sum(1))
+    assert run(model, STACKED[0], double(std=1.0), steps=1).importance is None
+
+
+def test_the_corner_that_a_neuron_sees_is_what_matters(model):
+    found = run(model, Neuron("0", 1, 0, 0), double(std=1.0), steps=8, importance=True)
+    assert (
+        found.importance[0, :2, :2].min() > 0 and found.importance[0, 2:].max() == found.importance[0, :, 2:].max() == 0
+    )
+
+
+def test_frames_are_spread_over_the_steps_and_end_with_the_last(model):
+    found = run(model, STACKED[0], double(std=1.0), steps=10, frames=4)
+    assert found.frames.shape == (4, 1, 3, 16, 12) and found.frames.dtype == torch.uint8
+    assert torch.equal(found.frames[-1], (found.images * 255).round().to(torch.uint8))
+    assert Schedule(10, frames=4).frame_steps == {2, 5, 8, 10}
+    assert len(Schedule(3, frames=32).frame_steps) == 3
+
+
+def test_a_tile_as_large_as_the_image_changes_nothing(model):
+    whole, tiled = (run(model, STACKED[0], double(std=1.0), mild, tile=tile) for tile in (None, 64))
+    torch.testing.assert_close(whole.images, tiled.images, rtol=0, atol=1e-12)
+    torch.testing.assert_close(whole.scores, tiled.scores)
+
+
+def test_tiles_raise_the_score_of_the_whole(model):
+    start = double(size=(40, 30), std=0.1)
+    before = score(model, Channel("2", 1), start())
+    found = run(model, Channel("2", 1), start, tile=16, steps=24)
+    assert score(model, Channel("2", 1), found.images) > before + 0.1 * before.abs()
+
+
+def test_tiles_suit_no_objective_that_compares_with_a_picture(model):
+    with pytest.raises(ValueError, match=r"task\.tile suits objectives that look at parts"):
+        run(model, Inversion("3", Shapes(0)), tile=16)
+
+
+def test_a_learning_rate_schedule_steps_after_every_step(model):
+    stopped = partial(torch.optim.lr_scheduler.StepLR, step_size=4, gamma=0.0)
+    schedule = Schedule(12, snapshots=(4, 12))
+    found = visualise(model, STACKED[0], double(), Unchanged(), adam, schedule, lr_scheduler=stopped)
+    torch.testing.assert_close(found.snapshots[4], found.snapshots[12], rtol=0, atol=0)
+    assert (run(model, STACKED[0], steps=12).images != found.images).any()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.Adafactor])
+def test_an_optimizer_that_mixes_runs_is_refused(kind, model):
+    with pytest.raises(ValueError, match=f"{kind.__name__} mixes the runs of a batch"):
+        run(model, STACKED[0], optimizer=kind)
+
+
+def test_weights_change_on_the_way(model):
+    """A weight that goes from one term to another ends where the other alone leads."""
+    parameterisation = partial(double, std=1.0)
+    moving = Sum((Channel("3", 0), TotalVariation()), ((1.0, 0.0), (0.0, -1.0)))
+    found = run(model, moving, parameterisation(), steps=64)
+    torch.testing.assert_close(found.scores, score(model, -TotalVariation(), found.images))
+    assert found.scores > -score(model, TotalVariation(), parameterisation()())
+
+
+def test_a_size_other_than_its_own_needs_a_parameterisation_without_one(model):
+    with pytest.raises(ValueError, match="task.render_size needs parameterisation=cppn, not Fourier"):
+        visualise(model, STACKED[0], double(), Unchanged(), adam, Schedule(1), render_size=32)
+    found = visualise(model, STACKED[0], double(Cppn), Unchanged(), adam, Schedule(3), render_size=(40, 30))
+    assert found.rendered.shape == (1, 3, 40, 30) and found.images.shape == (1, 3, 16, 12)
+
+
+def test_what_an_objective_compares_with_is_seen_through_the_same_transform(model):
+    """The distance of a picture from itself is nothing, however both are moved."""
+    source = Shapes(3)
+    own = Image(source, size=16).double()
+    found = run(
+        model, Inversion("3", source), own, mild, steps=4, history_every=1, optimizer=partial(torch.optim.SGD, lr=0.0)
+    )
+    assert found.history[1].abs().max() < 1e-5
+    other = run(model, Inversion("3", Shapes(4)), own, mild, steps=4, history_every=1)
+    assert other.history[1].max() < -1e-3

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from interpret_runs.runner.runs import Config
+from interpret_runs.runner.nodes import Config
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from interpret_runs.runner.devices import choose, describe
 from interpret_runs.runner.objects import build, model_of
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.store import Record, Store, now
-from interpret_runs.runner.tasks import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
 

@@ -40,5 +40,5 @@ def show(summary: ModelSummary) -> None:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     if shape is None:
-        return "no tensor"
+        return "no channels"
     return " x ".join(map(str, shape if shape[1:] != (1, 1) else shape[:1]))

@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 from interpret_runs.models import VisionModel, load
 from interpret_runs.objective import Objective
 from interpret_runs.runner.cache import canonical
-from interpret_runs.runner.runs import Config, Run
+from interpret_runs.runner.nodes import Config
+from interpret_runs.runner.runs import Run
 
 MODELS_KEPT = 2
 

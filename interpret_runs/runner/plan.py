@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interpret_runs.runner.runs import Run
+from interpret_runs.runner.runs import Run, task_name
 
 # Runs a batch: on a CPU a larger one saves nothing, and loses more when a sweep is killed.
 AUTO_BATCH = 16
 AUTO_BATCH_GPU = 64
 POLICIES = ("failed", "none", "all")
+# Tasks that read a whole set of images for one batch, and so make one batch of all runs.
+ONE_PASS = ("examples",)
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ def plan(
     ok = tuple(name for name in distinct if known.get(name) == "ok")
     failed = tuple(name for name in distinct if known.get(name) == "failed")
     skipped = {"failed": {*ok}, "none": {*ok, *failed}, "all": set()}[rerun]
+    whole = len(distinct) if batch_size == "auto" else size
     groups: dict[str, list[Run]] = {}
     for run in distinct.values():
         if run.id not in skipped:
             groups.setdefault(run.batch_key(), []).append(run)
-    batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    batches = []
+    for group in groups.values():
+        most = whole if task_name(group[0].config) in ONE_PASS else size
+        batches += [group[i : i + most] for i in range(0, len(group), most)]
     return Plan(
         tuple(distinct.values()),
         len(every) - len(distinct),

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from interpret_runs.runner.figures import CHOICES
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.progress import console
 from interpret_runs.runner.runs import Run, task_name
+from interpret_runs.runner.sheet_sections import CHOICES
 from interpret_runs.runner.store import Record, Store
 
 ROWS = 20

@@ -1,25 +1,24 @@
 """A run: one grid point, closed over everything that makes it, and named by it."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from interpret_runs import photographs
+from interpret_runs.runner import image_sets
 from interpret_runs.runner.cache import canonical, file_digest, short_digest
+from interpret_runs.runner.image_sets import ALL
+from interpret_runs.runner.labels import unit_label
+from interpret_runs.runner.nodes import Config, Path, node_at, nodes
 from interpret_runs.runner.summaries import summarise
 from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file
 
-Config = dict[str, Any]
-
-ALL = "all"
 PRECISIONS = ("float32", "bfloat16")
-FILES = ("interpret_runs.images.File", "interpret_runs.images.Folder")
-SHAPES_ITEMS = 1200
 # Keys of which runs in one batch may differ.
-UNITS = ("channel", "row", "column", "target", "direction")
+UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
+# Settings of parameterisations that name a file.
+FILE_KEYS = ("statistics", "mask")
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,10 @@ class Run:
     def batch_key(self) -> str:
         """Equal for runs that share everything but unit, seed and input image."""
         shared = {key: value for key, value in self.config.items() if key not in ("seed", "images")}
-        if "objective" in shared:
-            shared["objective"] = _without_units(shared["objective"])
-        return canonical([shared, {key: value for key, value in self.digests.items() if key != "images"}])
+        for key in {"objective", "parameterisation"} & shared.keys():
+            shared[key] = _without_units(shared[key])
+        own = {key: value for key, value in self.digests.items() if key.split(".")[-1] not in ("images", "source")}
+        return canonical([shared, own])
 
     def to_json(self) -> Config:
         return {"id": self.id, **{key: getattr(self, key) for key in ("config", "digests", "choices", "unit")}}
@@ -64,20 +64,18 @@ def task_name(config: Mapping[str, Any]) -> str:
 
 def _expand_all(config: Config) -> Iterator[Config]:
     """`config` with every ``all`` replaced by each value that it stands for."""
-    axes: list[tuple[tuple[str, ...], Sequence[Any]]] = []
-    for path, node in _nodes(config.get("objective"), ("objective",)):
+    axes: list[tuple[list[Path], range]] = image_sets.axes(config)
+    for path, node in nodes(config.get("objective"), ("objective",)):
         if node.get("channel") == ALL:
-            axes.append(((*path, "channel"), range(summarise(config["model"]).channels(node["layer"]))))
-        if node.get("target") == ALL:
-            axes.append(((*path, "target"), range(summarise(config["model"]).classes)))
-    images = config.get("images", {})
-    if images.get("item") == ALL:
-        count = len(photographs.files(images["path"])) if "path" in images else SHAPES_ITEMS
-        axes.append((("images", "item"), range(count)))
+            axes.append(([(*path, "channel")], range(summarise(config["model"]).channels(node["layer"]))))
+        for key in ("target", "against"):
+            if node.get(key) == ALL:
+                axes.append(([(*path, key)], range(summarise(config["model"]).classes)))
     for values in product(*(values for _, values in axes)):
         point = deepcopy(config) if axes else config
-        for (path, _), value in zip(axes, values, strict=True):
-            _node(point, path[:-1])[path[-1]] = value
+        for (paths, _), value in zip(axes, values, strict=True):
+            for path in paths:
+                node_at(point, path[:-1])[path[-1]] = value
         yield point
 
 
@@ -91,7 +89,7 @@ def _used(config: Config) -> Config:
         else:
             used[name] = config[name]
     used = deepcopy(used)
-    for path, node in _nodes(used, ()):
+    for path, node in nodes(used, ()):
         for key, value in node.items():
             if value == "???":
                 raise ValueError(f"{'.'.join((*path, key))} is not set; give it a value: {'.'.join((*path, key))}=...")
@@ -100,29 +98,37 @@ def _used(config: Config) -> Config:
 
 def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, Any]) -> Run:
     digests: dict[str, str] = {}
-    summary = _close_model(config, digests)
-    for path, node in _nodes(config.get("objective"), ("objective",)):
-        _node(config, path).update(summary.resolve(node))
-        if "terms" in node:
-            _node(config, path)["weights"] = _weights(node)
-    if "attribution" in config:
-        config["attribution"] = summary.resolve(config["attribution"])
-    _close_images(config, digests)
-    _close_sizes(config, summary)
+    named = {group: choice for group, choice in choices.items() if group.partition("@")[0] in config}
+    unit = ""
+    if "model" in config:
+        summary = _close_model(config, digests)
+        _close_objective(config, summary)
+        _close_sizes(config, summary)
+        unit = unit_label(config.get("objective", {}), summary)
+        read = [node["layer"] for _, node in nodes(config) if isinstance(node.get("layer"), str)]
+        read += [path for _, node in nodes(config) for path in node.get("paths", ())]
+        if read:
+            # What was asked for: an alias, or the path where the objective names one itself.
+            asked = str((composed.get("layer") or {}).get("path"))
+            named["layer"] = asked if summary.aliases.get(asked, asked) in read else read[0]
+    _close_files(config, digests)
     if "snapshots" in config["task"]:
         config["task"]["snapshots"] = _steps(config["task"]["snapshots"])
     if config.get("compute", {}).get("precision", PRECISIONS[0]) not in PRECISIONS:
         raise ValueError(f"compute.precision is {config['compute']['precision']!r}; it is {' or '.join(PRECISIONS)}")
     if "seed" in config:
         config["seed"] = _seed(config["seed"])
-    named = {group: choice for group, choice in choices.items() if group.partition("@")[0] in config}
-    read = [node["layer"] for _, node in _nodes(config, ()) if isinstance(node.get("layer"), str)]
-    if read:
-        # What was asked for: an alias, or the path where the objective names one itself.
-        asked = str((composed.get("layer") or {}).get("path"))
-        named["layer"] = asked if summary.aliases.get(asked, asked) in read else read[0]
     name = short_digest(canonical(_numbers(_identity(config, digests))))
-    return Run(name, config, digests, named, unit_label(config.get("objective", {}), summary))
+    return Run(name, config, digests, named, unit)
+
+
+def _close_objective(config: Config, summary: ModelSummary) -> None:
+    for path, node in nodes(config.get("objective"), ("objective",)):
+        node_at(config, path).update(summary.resolve(node))
+        if "terms" in node:
+            node_at(config, path)["weights"] = _weights(node)
+    if "attribution" in config:
+        config["attribution"] = summary.resolve(config["attribution"])
 
 
 def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
@@ -141,26 +147,27 @@ def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
     return summary
 
 
-def _close_images(config: Config, digests: dict[str, str]) -> None:
-    images = config.get("images", {})
-    if "path" in images:
-        file = photographs.find(images["path"], images["item"]) if "item" in images else images["path"]
-        digests["images"] = file_digest(str(file), "images.path")
-    elif "item" in images and not (isinstance(images["item"], int) and images["item"] >= 0):
-        raise LookupError(f"images.item is {images['item']!r}; the embedded images are numbered from 0 on, or all")
+def _close_files(config: Config, digests: dict[str, str]) -> None:
+    image_sets.close(config, digests)
+    for key in FILE_KEYS:
+        if file := config.get("parameterisation", {}).get(key):
+            digests[f"parameterisation.{key}"] = file_digest(file, f"parameterisation.{key}")
 
 
 def _close_sizes(config: Config, summary: ModelSummary) -> None:
     """Sizes as [height, width]; a transform's None becomes the size that the network will see, if it differs."""
-    if "parameterisation" not in config:
-        return
-    own = _sides(config["parameterisation"].get("size"))
-    config["parameterisation"]["size"] = own
-    transform = config.get("transform", {})
-    if "size" in transform:
-        seen = own if summary.any_size else list(summary.input_size)
-        wanted = _sides(transform["size"]) if transform["size"] is not None else seen
-        transform["size"] = None if wanted == own else wanted
+    own = None
+    if "parameterisation" in config:
+        own = config["parameterisation"]["size"] = _sides(config["parameterisation"].get("size"))
+    task, transform = config["task"], config.get("transform", {})
+    if task.get("render_size") is not None:
+        task["render_size"] = _sides(task["render_size"])
+    for node in [transform, *transform.get("parts", {}).values()]:
+        if "size" in node:
+            seen = own if summary.any_size else list(summary.input_size)
+            wanted = _sides(node["size"]) if node["size"] is not None else seen
+            # Where a network takes one size only, it is said: not all transforms keep an image's size.
+            node["size"] = None if wanted == own and summary.any_size else wanted
 
 
 def _steps(snapshots: Any) -> list[int]:
@@ -187,21 +194,22 @@ def _weights(objective: Mapping[str, Any]) -> Config:
     return {**dict.fromkeys(objective["terms"], 1.0), **weights}
 
 
-def _identity(config: Config, digests: Mapping[str, str]) -> Config:
+def _identity(config: Config, digests: dict[str, str]) -> Config:
     """What the run id hashes: files by content, and nothing that only changes names or speed."""
-    identity = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
-    model = identity["model"]
+    identity = deepcopy(config)
+    model = identity.get("model", {})
     for key in ("layers", "labels"):
         model.pop(key, None)
     if model.get("weights") is not None:
         model.pop("seed", None)
     if "model.weights" in digests:
         model["weights"] = {"sha256": digests["model.weights"]}
-    if "images" in digests:
-        images = {key: value for key, value in identity["images"].items() if key not in ("path", "item")}
-        if images["_target_"] in FILES:
-            del images["_target_"]  # one picture, however it was found
-        identity["images"] = {**images, "sha256": digests["images"]}
+    image_sets.name_by_content(identity, digests)
+    for key in FILE_KEYS:
+        if f"parameterisation.{key}" in digests:
+            identity["parameterisation"][key] = {"sha256": digests[f"parameterisation.{key}"]}
+    if isinstance(parts := identity.get("transform", {}).get("parts"), dict):
+        identity["transform"]["parts"] = [parts[name] for name in sorted(parts)]
     if "objective" in identity:
         identity["objective"] = _unnamed(identity["objective"])
     return identity
@@ -212,6 +220,8 @@ def _unnamed(objective: Any) -> Any:
     if not isinstance(objective, dict):
         return objective
     plain = {key: _unnamed(value) for key, value in objective.items()}
+    if str(plain.get("_target_", "")).endswith("Sum.negative"):
+        return {"_target_": str(plain["_target_"]).replace("negative", "of"), "terms": [[plain["of"], -1.0]]}
     if isinstance(plain.get("terms"), dict):
         weights = plain.pop("weights")
         pairs = [[term, weights.get(name)] for name, term in plain["terms"].items()]
@@ -229,46 +239,7 @@ def _numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def unit_label(objective: Mapping[str, Any], summary: ModelSummary) -> str:
-    """What people call the unit: `channel 12`, `channel 12 (3, 4)`, a class label, or the terms of a sum."""
-    if "terms" in objective:
-        weights = objective.get("weights") or {}
-        return _sum_label([(unit_label(term, summary), weights.get(name)) for name, term in objective["terms"].items()])
-    if "target" in objective:
-        target = objective["target"]
-        return summary.label(target) if isinstance(target, int) else str(target)
-    if "channel" in objective:
-        place = [objective.get("row"), objective.get("column")]
-        return f"channel {objective['channel']}" + (f" ({place[0]}, {place[1]})" if place != [None, None] else "")
-    kind = str(objective.get("_target_", "")).rpartition(".")[2]
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
-
-
-def _sum_label(terms: Sequence[tuple[str, float | None]]) -> str:
-    """`channel 5 - 0.1 total variation`."""
-    text = ""
-    for label, weight in terms:
-        size = 1.0 if weight is None else float(weight)
-        sign = (" - " if size < 0 else " + ") if text else "-" * (size < 0)
-        text += f"{sign}{label}" if abs(size) == 1 else f"{sign}{abs(size):g} {label}"
-    return text
-
-
 def _without_units(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_units(value) for key, value in node.items() if key not in UNITS}
     return [_without_units(value) for value in node] if isinstance(node, list) else node
-
-
-def _nodes(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """Every mapping inside `node`, outermost first, with its path."""
-    if isinstance(node, dict):
-        yield path, node
-        for key, value in list(node.items()):
-            yield from _nodes(value, (*path, key))
-
-
-def _node(config: Config, path: Sequence[str]) -> Config:
-    for key in path:
-        config = config[key]
-    return config

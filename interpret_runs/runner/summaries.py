@@ -1,7 +1,8 @@
 """What planning must know of a model, without loading its weights and, once known, without torch."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from interpret_runs import __version__
@@ -15,18 +16,26 @@ def summarise(model: Mapping[str, Any]) -> ModelSummary:
     """The summary of the model that a `model` config names.
 
     Weights that are a file count as such: their content does not change layers or classes. A network
-    from a factory is looked at anew in every process, as its code may have changed.
+    from a factory of one's own is looked at anew in every process, as its code may have changed.
     """
     settings = {key: value for key, value in model.items() if key != "seed"}
     if settings.get("labels"):
         settings["labels digest"] = file_digest(settings["labels"], "model.labels")
-    key = canonical([settings, __version__, version("torch"), version("torchvision")])
+    factory = model.get("factory")
+    libraries = ["torch", "torchvision", *(["timm"] if factory == "timm" else [])]
+    key = canonical([settings, __version__, *map(_version, libraries)])
     if key not in _known:
-        if model.get("factory"):
+        if factory not in (None, "timm"):
             _known[key] = _look(model)
         else:
             _known[key] = ModelSummary.from_json(remember("summaries", key, lambda: _look(model).to_json()))
     return _known[key]
+
+
+def _version(library: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(library)
+    return None  # which building the network will say in its own words
 
 
 def _look(model: Mapping[str, Any]) -> ModelSummary:

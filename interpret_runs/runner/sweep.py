@@ -11,12 +11,15 @@ from typing import Any
 from interpret_runs.runner import report
 from interpret_runs.runner.cache import canonical, short_digest
 from interpret_runs.runner.index import is_fresh, write_index
+from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.plan import Plan, plan
 from interpret_runs.runner.progress import bar, batch, console
-from interpret_runs.runner.runs import Config, Run, close
+from interpret_runs.runner.runs import Run, close
 from interpret_runs.runner.store import Record, Store, now, read_lines
 
 Launch = Callable[[list[list[str]]], Any]
+# The artefact that a run is about, whichever it has first.
+MAIN = ("statistics", "animation", "image", "overlay")
 
 
 class RunsFailedError(Exception):
@@ -204,9 +207,10 @@ def _show(record: Record, store: Store, again: bool) -> None:
     says = ""
     if "predicted" in metrics:  # not where the network refuses images of this size
         says = f"; the network says {metrics['predicted']} ({metrics['predicted_probability']:.2f})"
-    where = store.root / (record["artefacts"].get("image") or record["artefacts"]["overlay"])["path"]
+    score = "" if record["score"] is None else f": score {record['score']:.4g}"
     console.print(
-        f"{record['task']} {record['unit']}: score {record['score']:.4g}{says}, {record['seconds']:.1f} s"
+        f"{record['task']} {record['unit']}".rstrip()
+        + f"{score}{says}, {record['seconds']:.1f} s"
         + (" (already done; sweep.rerun=all runs it again)" if again else ""),
         highlight=False,
         soft_wrap=True,
@@ -214,4 +218,5 @@ def _show(record: Record, store: Store, again: bool) -> None:
     )
     if metrics.get("alive") is False:
         console.print("this image is dead: the score is not above 0, or the image is flat", style="yellow")
-    console.print(str(where), highlight=False, soft_wrap=True, markup=False)
+    shown = [record["artefacts"][name] for name in MAIN if name in record["artefacts"]]
+    console.print(str(store.root / shown[0]["path"]), highlight=False, soft_wrap=True, markup=False)

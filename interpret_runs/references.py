@@ -1,0 +1,34 @@
+"""The pictures that an objective compares an image with."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from interpret_runs.images import ImageSet
+from interpret_runs.models import Preprocessing
+
+Source = ImageSet | tuple[ImageSet, ...]
+
+
+def reference(source: Source, rows: Tensor | None, images: Tensor) -> Tensor:
+    """For each of `images`, (B, 3, H, W), the picture that it is compared with, as large.
+
+    Of several pictures image i gets number ``rows[i]``, or number i where `rows` is None.
+
+    Raises:
+        OSError, LookupError, ValueError: a picture is missing or unreadable.
+    """
+    pictures = _pictures(source, (images.shape[2], images.shape[3])).to(images)
+    if not isinstance(source, tuple):
+        return pictures.expand(len(images), -1, -1, -1)
+    return pictures if rows is None else pictures[rows.to(images.device)]
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve later passes that need gradients
+def _pictures(source: Source, size: tuple[int, int]) -> Tensor:
+    sets = source if isinstance(source, tuple) else (source,)
+    return torch.stack([one(Preprocessing(size, min(size))).pixels for one in sets])

@@ -1,0 +1,220 @@
+"""What a contact sheet shows: the runs of an index, laid out by what they vary.
+
+A section finds which columns of the index tell its runs apart, puts units (visualisations) or input pictures
+(attributions) side by side and the combinations of everything else below each other; where that makes no table,
+its tiles flow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interpret_runs.runner.sheet_page import FAINT, GAP, HEADING, LINE, MARGIN, TILE, Page
+from interpret_runs.summary import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHOICES = ("model", "layer", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
+PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision")
+HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "examples": "Dataset examples"}
+BESIDE = ("visualise", "examples")
+
+WIDEST = 12  # columns of a table
+LETTER, LONGEST = 0.065, 1.4  # a letter of a row's label, and all of it
+
+Run = dict[str, str]  # column to value, as text; "" where the run has none
+
+
+def _runs(index: pd.DataFrame) -> list[Run]:
+    """The index as text, without the columns that say what came out of a run and not what it is."""
+    kept = [name for name in index.columns if name in PLAIN or name.split(".")[0] in (*CHOICES, "task")]
+    runs = [dict(zip(kept, map(_plain, row), strict=True)) for row in index[kept].itertuples(index=False, name=None)]
+    return [{**run, "picture": _picture(run)} for run in runs]
+
+
+def _plain(value: Any) -> str:
+    """A value in few letters: 12.0, which a column with gaps makes of 12, is 12; a gap is nothing."""
+    if value is None or str(value) in ("nan", "<NA>", "NaT"):
+        return ""
+    return f"{value:.15g}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+def _picture(run: Run) -> str:
+    """What the input of an attribution is called: its file, or image set and item."""
+    item = run.get("images.item", "") or Path(run.get("images.path", "")).name
+    return f"{run.get('images', '')} {item}".strip() if item.isdigit() or not item else item
+
+
+def _values(runs: Iterable[Run], *names: str) -> list[tuple[str, ...]]:
+    """The distinct combinations of some columns, in order of appearance."""
+    return list(dict.fromkeys(tuple(run.get(name, "") for name in names) for run in runs))
+
+
+def _varying(runs: Sequence[Run], main: str) -> tuple[str | None, list[str]]:
+    """`main` if it varies, and the other columns that do, without those which earlier ones already determine.
+
+    Choices come before the settings inside them, and a unit before its objective, so these are what is kept.
+    """
+    axis = main if len(_values(runs, main)) > 1 else None
+    settings = [name for group in (*CHOICES, "task") for name in runs[0] if name.startswith(f"{group}.")]
+    kept: list[str] = []
+    for name in ("model", "attribution", "layer", "unit", *CHOICES[2:], *settings, "compute.precision", "seed"):
+        # Only what the main column stands for may hide behind it: other settings could vary with it by chance.
+        hides = axis and (main == "task" or name.split(".")[0] in ("unit", "objective", "images"))
+        known = [*kept, axis] if axis and hides else kept
+        if len(_values(runs, *known, name)) > len(_values(runs, *known)):
+            kept.append(name)
+    return axis, [name for name in kept if name != axis]
+
+
+def _label(name: str, value: str) -> str:
+    group, _, setting = name.rpartition(".")
+    if name == "seed" or (group and setting not in ("path", "name")):
+        return f"{setting} {value or '-'}"
+    return value or "-"
+
+
+@dataclass(frozen=True)
+class _Tile:
+    run: Run
+    row: int
+    column: int
+    caption: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tiles in a table, labelled above and, a line for each of `names`, at the left; tiles that flow have captions."""
+
+    heading: str
+    constant: str
+    tiles: Sequence[_Tile]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]] = ()
+    names: Sequence[str] = ()
+
+    @property
+    def left(self) -> float:
+        letters = max((len(line) for line in [*self.names, *chain(*self.rows)]), default=0)
+        return min(LETTER * letters, LONGEST) + 0.1 if letters else 0.0
+
+    @property
+    def above(self) -> float:
+        return 0.22 + (0.16 if self.constant else 0.0) + 0.05 + LINE * len(self.names)
+
+    @property
+    def pitch(self) -> float:
+        lines = len(self.tiles[0].caption)
+        return TILE + GAP + (LINE * lines + 0.06 if lines else 0.0)
+
+    @property
+    def width(self) -> float:
+        return self.left + len(self.columns) * (TILE + GAP) - GAP
+
+    @property
+    def height(self) -> float:
+        return self.above + (1 + max(tile.row for tile in self.tiles)) * self.pitch + 0.15
+
+    def draw(self, page: Page, top: float, width: float) -> None:
+        page.text(MARGIN, top, self.heading, width, HEADING)
+        page.text(MARGIN, top + 0.2, self.constant, width, color=FAINT)
+        left, top = MARGIN + self.left, top + self.above
+        page.lines(MARGIN, top - 0.05 - LINE * len(self.names), self.names, self.left - 0.1, color=FAINT)
+        for place, label in enumerate(self.columns):
+            page.text(left + place * (TILE + GAP) + TILE / 2, top - 0.05 - LINE, label, TILE, ha="center")
+        for place, lines in enumerate(self.rows):
+            page.lines(MARGIN, top + place * self.pitch + (TILE - LINE * len(lines)) / 2, lines, self.left - 0.1)
+        for tile in self.tiles:
+            x, y = left + tile.column * (TILE + GAP), top + tile.row * self.pitch
+            page.picture(x, y, tile.run.get("image", ""), _fault(tile.run))
+            page.lines(x + TILE / 2, y + TILE + 0.03, tile.caption, TILE, ha="center")
+
+
+def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> list[Section]:
+    """One section for each query that is `wanted`, or for each task; dataset examples go beside visualisations.
+
+    Of more than `most` runs each section shows its share, the first ones.
+    """
+    parts = [(heading, _selected(index, heading, query)) for heading, query in wanted.items()] or _by_task(index)
+    total = sum(len(part) for _, part in parts)
+    sections = []
+    for heading, part in parts:
+        share = len(part) if total <= most else max(1, most * len(part) // total)
+        if len(part):
+            sections.append(_section(heading, _runs(part.iloc[:share]), len(part) - share))
+    return sections
+
+
+def _selected(index: pd.DataFrame, heading: str, query: str) -> pd.DataFrame:
+    try:
+        return index.query(query)
+    except Exception as error:  # pandas raises whatever Python, numpy or itself does
+        columns = nearest(str(error).partition("'")[2].partition("'")[0] or query, list(map(str, index.columns)))
+        raise ValueError(f"figure.sections, {heading!r}: {error}; columns like it: {columns}") from error
+
+
+def _by_task(index: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    tasks = [_plain(task) for task in index["task"]] if "task" in index else [""] * len(index)
+
+    def those(*wanted: str) -> pd.DataFrame:
+        return index.iloc[[place for place, task in enumerate(tasks) if task in wanted]]
+
+    names = [task for task in dict.fromkeys([*HEADINGS, *tasks]) if task in tasks]
+    parts = [(HEADINGS.get(task, task.capitalize() or "Runs"), those(task)) for task in names]
+    naming = [name for name in ("model", "layer", "unit") if name in index]
+    units = [set(those(task)[naming].itertuples(index=False, name=None)) for task in BESIDE]
+    if units[0] & units[1]:
+        alone = [part for task, part in zip(names, parts, strict=True) if task not in BESIDE]
+        return [("Visualisations and dataset examples", those(*BESIDE)), *alone]
+    return parts
+
+
+def _section(heading: str, runs: Sequence[Run], left_out: int) -> Section:
+    tasks = [task for (task,) in _values(runs, "task")]
+    usual = "task" if len(tasks) > 1 else "picture" if tasks == ["attribute"] else "unit"
+    main, others = _varying(runs, usual)
+    if main is None and len(others) > 1:  # what comes last in the configuration goes side by side
+        main = others.pop()
+    failed = sum(_fault(run) == "failed" for run in runs)
+    heading += f": {len(runs)} run{'s' * (len(runs) != 1)}"
+    heading += f", {failed} failed" * (failed > 0) + f", {left_out} more left out" * (left_out > 0)
+    same = [name for name in (*CHOICES, "unit") if runs[0].get(name) and len(_values(runs, name)) == 1]
+    constant = ", ".join(f"{name} {runs[0][name]}" for name in same)
+    table = _table(heading, constant, runs, main, others) if main and others else None
+    return table or _flow(heading, constant, runs, [main or usual, *others] if main or not others else others)
+
+
+def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: Sequence[str]) -> Section | None:
+    """Tiles in rows and columns; None where two runs would share a place, or that is too wide or mostly gaps."""
+    columns = [value for (value,) in _values(runs, main)]
+    order = [_values(runs, name) for name in others]
+    places = [tuple(seen.index((run.get(name, ""),)) for name, seen in zip(others, order, strict=True)) for run in runs]
+    rows = sorted(set(places))  # the first name changes slowest
+    cells = [(rows.index(place), columns.index(run[main])) for run, place in zip(runs, places, strict=True)]
+    if len(columns) > WIDEST or len(set(cells)) < len(runs) or len(runs) <= len(rows) * len(columns) / 2:
+        return None
+    tiles = [_Tile(run, *cell) for run, cell in zip(runs, cells, strict=True)]
+    labels = [[_label(name, seen[i][0]) for name, seen, i in zip(others, order, row, strict=True)] for row in rows]
+    return Section(heading, constant, tiles, [_label(main, value) for value in columns], labels, others)
+
+
+def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]) -> Section:
+    """Tiles one after the other, about as many down as across; the first name has a line of its own."""
+    across = min(len(runs), max(4, math.ceil(math.sqrt(len(runs)))))
+    tiles = []
+    for place, run in enumerate(runs):
+        first, *rest = [_label(name, run.get(name, "")) for name in names]
+        tiles.append(_Tile(run, *divmod(place, across), (first, " · ".join(rest)) if rest else (first,)))
+    return Section(heading, constant, tiles, [""] * across)
+
+
+def _fault(run: Run) -> str:
+    if run.get("status", "ok") != "ok":
+        return "failed"
+    return "" if run.get("image") else "missing"

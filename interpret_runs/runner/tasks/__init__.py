@@ -1,0 +1,1 @@
+"""What one batch of runs does: one module a task."""

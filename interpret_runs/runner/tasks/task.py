@@ -1,0 +1,92 @@
+"""What a task is, and what one run of it comes to."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpret_runs.images import png_bytes, to_pil
+from interpret_runs.models import VisionModel
+from interpret_runs.objective import Objective
+from interpret_runs.runner.runs import Run
+from interpret_runs.scoring import frozen, score
+
+Progress = Callable[[float], None]
+Text = dict[str, str]
+Files = dict[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to: a score, numbers for the index, and files by artefact name."""
+
+    score: float | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
+    steps: int | None = None
+    unit: str | None = None
+    history: dict[str, list[float]] | None = None
+    error: str | None = None
+
+
+class Task(ABC):
+    """Settings of a kind of run; a batch of runs is checked, then executed together."""
+
+    @abstractmethod
+    def check(self, runs: Sequence[Run], device: torch.device) -> int:
+        """Build what `runs` need, without computing; returns how many of them fit into memory together.
+
+        Raises:
+            LookupError, ValueError, TypeError, OSError: a setting is wrong.
+        """
+
+    @abstractmethod
+    def execute(
+        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
+    ) -> list[Outcome]:
+        """The outcomes of `runs`, in order. `text` gives the metadata of a run's images; `progress` takes 0 to 1."""
+
+
+def picture(images: Tensor, text: Text) -> bytes:
+    """One PNG of a run's images, (N, 3 or 4, H, W), side by side."""
+    return png_bytes(to_pil(torch.cat(list(images), 2)), text)
+
+
+def npy(values: Tensor) -> bytes:
+    """A tensor as the bytes of an ``.npy`` file."""
+    raw = io.BytesIO()
+    np.save(raw, values.numpy())
+    return raw.getvalue()
+
+
+@contextmanager
+def refused(model: VisionModel, size: tuple[int, int]) -> Iterator[None]:
+    """Say of what torch says about shapes which images it is about."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, NotImplementedError):
+        raise
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"{model.name} refuses images of {size[0]}x{size[1]}: {line}") from error
+
+
+def try_score(model: VisionModel, objective: Objective, image: Tensor) -> None:
+    """Score one image, so that what does not fit the network fails before anything is written."""
+    with frozen(model), torch.no_grad():
+        value = score(model, objective, image)
+    require_finite(value)
+
+
+def require_finite(value: Tensor) -> None:
+    if not value.isfinite().all():
+        numbers = value.flatten().tolist()
+        raise ValueError(f"the score of a plain image is {numbers[0]}: a setting of model or transform is not finite")

@@ -1,0 +1,188 @@
+"""Images that an objective scores highest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+
+from interpret_runs import memory, metrics
+from interpret_runs.activations import capture
+from interpret_runs.animation import check_ffmpeg
+from interpret_runs.dataset_examples import survey
+from interpret_runs.images import ImageSet
+from interpret_runs.look import Look
+from interpret_runs.models import VisionModel
+from interpret_runs.objective import Objective
+from interpret_runs.parameterisation import Parameterisation, SizeFree
+from interpret_runs.randomness import generator
+from interpret_runs.runner.objects import build, model_of, objective_of
+from interpret_runs.runner.runs import Run
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, refused, require_finite
+from interpret_runs.runner.tasks.visualised import Result
+from interpret_runs.schedule import Schedule
+from interpret_runs.scoring import class_probabilities, frozen
+from interpret_runs.size import height_and_width
+from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.transform import Transform
+from interpret_runs.transforms import Standard
+from interpret_runs.visualisation import visualise
+
+ANIMATIONS = ("gif", "mp4")
+# Looks at the finished image through the standard transforms, whichever it was made with, so that runs compare.
+FRESH_DRAWS = 8
+
+
+@dataclass(frozen=True)
+class Visualise(Task):
+    """Optimise one image or more a run; most fields are those of `Schedule`.
+
+    Args:
+        attempts: how many seeds are tried for each run; what is kept scores best through fresh transforms.
+        render_size: the image is also made at this size, where the parameterisation can.
+        animation: ``gif`` or ``mp4`` of the optimisation, of `frames` frames.
+        raw: also write the image as ``.npy``, float32 (images, 3 or 4, H, W).
+        data: a set of images among which the score gets its percentile.
+    """
+
+    steps: int = 128
+    snapshots: tuple[int, ...] = ()
+    frames: int = 32
+    history_every: int = 16
+    rescue: bool = True
+    stop: float | None = None
+    importance: bool = False
+    tile: int | None = None
+    attempts: int = 1
+    render_size: Any = None
+    animation: str | None = None
+    raw: bool = False
+    data: ImageSet | None = None
+
+    def schedule(self, run: Run) -> Schedule:
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in SCHEDULE}
+        if self.animation is None:
+            own["frames"] = 0
+        return Schedule(**own, precision=run.config["compute"]["precision"])
+
+    def check(self, runs: Sequence[Run], device: torch.device) -> int:
+        first, model = runs[0], model_of(runs[0], device)
+        self._check_own(first)
+        objective = objective_of(first, model)
+        if objective.needs_output:
+            raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
+        made = self.parameterisation(runs[:1])
+        if self.render_size is not None and not isinstance(made, SizeFree):
+            raise ValueError("task.render_size needs a parameterisation without a size of its own: cppn")
+        transform: Transform = build(first.config["transform"])
+        together = made.images * self.attempts
+        seen = self._seen(made, transform)
+        with refused(model, seen):
+            fits = memory.check(model, objective.layers, seen, together * transform.views, device) // transform.views
+        fits = min(fits, memory.check(model, {PIXELS}, made.size, together, device, made.copies))
+        self._look_once(model, objective, made.to(device), transform, seen)
+        self._step_once(first, made)
+        return max(1, fits // together)
+
+    def execute(
+        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
+    ) -> list[Outcome]:
+        model, config = model_of(runs[0], device), runs[0].config
+        objectives = [objective_of(run, model) for run in runs]
+        objective = Objective.stack([one for one in objectives for _ in range(self.attempts)])
+        transform: Transform = build(config["transform"])
+        made = self.parameterisation(runs)
+        found = visualise(
+            model,
+            objective,
+            made,
+            transform,
+            build(config["optimizer"]),
+            self.schedule(runs[0]),
+            lambda step: progress(step / self.steps),
+            build(config["lr_scheduler"]),
+            self.render_size,
+        )
+        images = found.images.to(device)
+        opacity = None if found.transparent is None else found.transparent[:, 3:].to(device)
+        fresh = Standard(size=self._seen(made, transform))
+        looks = metrics.robustness(model, objective, images, fresh, made.seeds, FRESH_DRAWS, made.images, opacity)
+        among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
+        result = Result(model, found, looks, class_probabilities(model, fresh.clean(images)), self)
+        outcomes = []
+        for place, run in enumerate(runs):
+            own = None if among is None else among[:, place]
+            outcomes.append(result.outcome(place, made.images, objectives[place], own, text(run)))
+        return outcomes
+
+    def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
+        """The images of `runs`, each as many times as there are attempts."""
+        tried = [(run.config, number) for run in runs for number in range(self.attempts)]
+        settings = dict(runs[0].config["parameterisation"])
+        if "source" in settings:
+            settings["source"] = [config["parameterisation"]["source"] for config, _ in tried]
+        made: Parameterisation = build(settings, seeds=[_attempt(config["seed"], number) for config, number in tried])
+        return made
+
+    def _seen(self, made: Parameterisation, transform: Transform) -> tuple[int, int]:
+        """(height, width) of what the network sees at once."""
+        height, width = made.size if transform.size is None else height_and_width(transform.size)
+        return (height, width) if self.tile is None else (min(height, self.tile), min(width, self.tile))
+
+    def _check_own(self, run: Run) -> None:
+        self.schedule(run)
+        if self.animation is not None and self.animation not in ANIMATIONS:
+            raise ValueError(f"task.animation is {self.animation!r}; it is {' or '.join(ANIMATIONS)}, or null")
+        if self.animation is not None and self.frames < 2:
+            raise ValueError(f"task.frames is {self.frames}; an animation has at least 2")
+        if self.animation == "mp4":
+            check_ffmpeg()
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
+            raise ValueError(f"task.attempts is {self.attempts!r}; it must be a whole number from 1 on")
+        if self.render_size is not None:
+            height_and_width(self.render_size)
+        if self.data is not None:
+            self.data.items()
+
+    def _look_once(
+        self,
+        model: VisionModel,
+        objective: Objective,
+        made: Parameterisation,
+        transform: Transform,
+        seen: tuple[int, int],
+    ) -> None:
+        """Score the first images, so that what does not fit the network fails before anything is written."""
+        with torch.no_grad():
+            made.step = 0
+            images, count = made(), made.images
+            images = images[:, :, : self.tile, : self.tile][:count]
+            opacity = None if made.opacity is None else made.opacity[:count, :, : self.tile, : self.tile]
+            made.step = None
+            parameters = transform.draw(1, made.seeds[:1], count)[0].to(images.device)
+            rows = torch.zeros(count, dtype=torch.long, device=images.device)
+            layers = objective.layers - {PIXELS, OPACITY}
+            with frozen(model), capture(model, layers) as forward, refused(model, seen):
+                require_finite(Look(forward, objective, transform, rows, count)(images, parameters, opacity=opacity))
+
+    def _step_once(self, run: Run, made: Parameterisation) -> None:
+        """Build optimiser and schedule, whose settings may be wrong."""
+        try:
+            optimizer = build(run.config["optimizer"])(made.parameters())
+            optimizer.step()
+            build(run.config["lr_scheduler"])(optimizer)
+        except (TypeError, ValueError, InstantiationException) as error:
+            raise ValueError(f"optimizer: {str(error.__cause__ or error).splitlines()[0]}") from error
+
+
+SCHEDULE = {field.name for field in fields(Schedule)} - {"precision"}
+
+
+def _attempt(seed: int, number: int) -> int:
+    """The seed of one attempt; the first is the run's own."""
+    if number == 0:
+        return seed
+    return int(torch.randint(2**62, (), generator=generator(seed, f"attempt {number}")))
