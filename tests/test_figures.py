@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from interpret_runs.runner import figures, sheet_page
 from interpret_runs.runner.figures import contact_sheet
 from interpret_runs.runner.sheet_page import Page
-from interpret_runs.runner.sheet_sections import Section, sections_of
+from interpret_runs.runner.sheet_sections import Section, check_sections, sections_of
 
 Row = dict[str, Any]
 
@@ -35,6 +36,12 @@ def visualisation(channel: int = 0, layer: str = "late", parameterisation: str =
         "seed": 0,
         **more,
     }
+
+
+def examples(channel: int = 0, layer: str = "late") -> Row:
+    drawn = visualisation(channel, layer)
+    kept = {name: value for name, value in drawn.items() if not name.startswith(("parameterisation", "seed"))}
+    return {**kept, "run_id": f"examples {channel} {layer}", "task": "examples"}
 
 
 def attribution(method: str, item: int | str, **more: Any) -> Row:
@@ -186,6 +193,121 @@ def test_too_many_runs_are_left_out_and_counted() -> None:
     assert len(second.tiles) == 10 and "20 more left out" in second.heading
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet(pd.DataFrame(rows), Path(), Path("sheet.png"), most=0)
+
+
+# --- sections that are asked for --------------------------------------------------------------------------------
+
+
+def asked(rows: list[Row], most: int = 256, **queries: str) -> list[Section]:
+    return sections_of(pd.DataFrame(rows), most, queries)
+
+
+def test_a_section_holds_what_its_query_says_in_the_order_asked_for() -> None:
+    late, early = asked(GRID, Late="layer == 'late' and parameterisation != 'cppn'", Early="layer in ['early']")
+    assert late.heading == "Late: 8 runs" and early.heading == "Early: 12 runs"
+    assert {tile.run["layer"] for tile in late.tiles} == {"late"}
+    assert [list(row) for row in late.rows] == [["fourier"], ["pixel"]]
+    assert list(early.columns) == ["channel 3", "channel 12", "channel 40", "channel 77"]
+
+
+def test_a_query_may_name_dotted_columns_and_numbers() -> None:
+    (few,) = asked(GRID, Few="`objective.channel` <= 12 and score > 3 and `parameterisation.decay` == 1")
+    assert {tile.run["unit"] for tile in few.tiles} == {"channel 3", "channel 12"}
+    assert {tile.run["parameterisation"] for tile in few.tiles} == {"fourier"}
+
+
+def test_a_run_may_stand_in_several_sections_and_one_that_nobody_asked_for_in_none() -> None:
+    rows = [*GRID, attribution("saliency", 1)]
+    parts = asked(rows, All="task == 'visualise'", Deep="layer == 'late'")
+    assert [len(part.tiles) for part in parts] == [24, 12]
+
+
+def test_a_section_without_runs_is_left_out() -> None:
+    (only_one,) = asked(GRID, None_="layer == 'middle'", Late="layer == 'late'")
+    assert only_one.heading.startswith("Late")
+
+
+def test_sections_share_what_fits_on_a_page() -> None:
+    first, second = asked([visualisation(c) for c in range(90)], 60, Low="score < 60", High="score >= 60")
+    assert (len(first.tiles), len(second.tiles)) == (40, 20)
+    assert "20 more left out" in first.heading and "10 more left out" in second.heading
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("layr == 'late'", "name 'layr' is not defined; columns like it: layer"),
+        ("`objective.chanel` == 3", "name 'objective.chanel' is not defined; columns like it: objective.channel"),
+        ("layer ==", "invalid syntax"),
+        ("'late'", "'Some'"),
+    ],
+)
+def test_a_query_that_is_wrong_names_its_section_and_the_columns_like_it(query: str, says: str) -> None:
+    with pytest.raises(ValueError, match=r"figure\.sections, 'Some': ") as error:
+        asked(GRID, Some=query)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("wanted", ["layer == 'late'", ["layer == 'late'"], {"Late": 3}, {"Late": "layer =="}, 3])
+def test_what_no_index_could_be_divided_by_is_refused_before_there_is_one(wanted: Any) -> None:
+    with pytest.raises(ValueError, match=r"figure\.sections.*it must be headings with queries over the index"):
+        check_sections(wanted)
+
+
+def test_columns_are_not_known_before_there_is_an_index() -> None:
+    check_sections({"Late": "layer == 'late' and `objective.channel` > 3", "Other": "nothing == 1"})
+
+
+def test_the_sections_of_the_experiments_are_queries() -> None:
+    for path in (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"):
+        check_sections(yaml.safe_load(path.read_text()).get("figure", {}).get("sections", {}))
+
+
+# --- dataset examples -------------------------------------------------------------------------------------------
+
+
+def test_visualisations_stand_beside_the_dataset_examples_of_their_units() -> None:
+    channels = (3, 12, 40)
+    section = only([visualisation(c) for c in channels] + [examples(c) for c in reversed(channels)])
+    assert section.heading == "Visualisations and dataset examples: 6 runs"
+    assert list(section.columns) == ["visualise", "examples"]
+    assert [list(row) for row in section.rows] == [["channel 3"], ["channel 12"], ["channel 40"]]
+    assert len(section.tiles) == 6
+    for tile in section.tiles:
+        assert [tile.run["unit"]] == list(section.rows[tile.row])
+        assert tile.run["task"] == section.columns[tile.column]
+
+
+def test_units_of_several_layers_have_a_row_each() -> None:
+    both = [make(c, layer) for make in (visualisation, examples) for layer in ("early", "late") for c in (1, 2)]
+    section = only(both)
+    assert list(section.names) == ["layer", "unit"] and len(section.rows) == 4
+    assert list(section.columns) == ["visualise", "examples"]
+
+
+def test_units_without_examples_have_a_gap_beside_them() -> None:
+    section = only([visualisation(c) for c in (1, 2, 3)] + [examples(c) for c in (1, 2)])
+    assert len(section.rows) == 3 and len(section.tiles) == 5
+    assert section.heading.startswith("Visualisations and dataset examples")
+
+
+def test_examples_of_other_units_have_a_section_of_their_own() -> None:
+    headings = [part.heading for part in sections([visualisation(1), visualisation(2), examples(8), examples(9)])]
+    assert headings == ["Visualisations: 2 runs", "Dataset examples: 2 runs"]
+
+
+def test_attributions_keep_their_section_beside_the_two() -> None:
+    rows = [visualisation(1), examples(1), attribution("saliency", 1), attribution("saliency", 2)]
+    headings = [part.heading.partition(":")[0] for part in sections(rows)]
+    assert headings == ["Visualisations and dataset examples", "Attributions"]
+
+
+def test_a_section_that_asks_for_both_puts_them_side_by_side(root: Path) -> None:
+    rows = [make(c) for c in (1, 2) for make in (visualisation, examples)]
+    (section,) = asked(rows, Both="task in ['visualise', 'examples']")
+    assert list(section.columns) == ["visualise", "examples"]
+    out = contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", sections={"Both": "layer == 'late'"})
+    assert size(out)[0] > 2 * sheet_page.TILE * sheet_page.DPI
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from interpret_runs.runner.runs import Run
 
 def run(channel: int, layer: str = "a", seed: int = 0, **config: Any) -> Run:
     objective = {"_target_": "Channel", "layer": layer, "channel": channel}
-    return Run(f"{layer}{channel}-{seed}", {"objective": objective, "seed": seed, "task": {"steps": 1}, **config})
+    task = {"_target_": "tasks.Visualise", "steps": 1}
+    return Run(f"{layer}{channel}-{seed}", {"objective": objective, "seed": seed, "task": task, **config})
 
 
 def names(batches: Any) -> list[list[str]]:
@@ -79,3 +80,9 @@ def test_an_unknown_policy_names_those_there_are():
 def test_a_bad_setting_is_said_before_the_store_is_read():
     with pytest.raises(ValueError):
         plan([run(1)], lambda: 1 / 0, "some")
+
+
+def test_a_task_that_reads_a_whole_set_once_makes_one_batch():
+    runs = [run(channel, task={"_target_": "tasks.examples.Examples"}) for channel in range(3 * AUTO_BATCH)]
+    assert len(plan(runs, nothing).batches) == 1
+    assert [len(batch) for batch in plan(runs, nothing, batch_size=40).batches] == [40, 8]

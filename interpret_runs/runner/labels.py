@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from interpret_runs.summary import ModelSummary
@@ -38,12 +39,18 @@ def _picture(source: Mapping[str, Any]) -> str:
     return Path(path).name if item is None else f"{path and Path(path).name or 'image'} {item}"
 
 
+def _short(number: Any) -> str:
+    """A number in few letters; what is none as it is, for the error that it will cause."""
+    return f"{number:g}" if isinstance(number, (int, float)) else str(number)
+
+
 def _sum_label(terms: Sequence[tuple[str, Any]]) -> str:
     """`channel 5 - 0.1 total variation`; a weight that changes as `1..0.1`."""
     text = ""
     for label, weight in terms:
-        if isinstance(weight, (list, tuple)):
-            text += f"{' + ' * bool(text)}{'..'.join(f'{end:g}' for end in weight)} {label}"
+        if not isinstance(weight, (int, float, NoneType)):
+            ends = weight if isinstance(weight, (list, tuple)) else [weight]
+            text += f"{' + ' * bool(text)}{'..'.join(map(_short, ends))} {label}"
             continue
         size = 1.0 if weight is None else float(weight)
         sign = (" - " if size < 0 else " + ") if text else "-" * (size < 0)

@@ -17,6 +17,10 @@ from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_
 PRECISIONS = ("float32", "bfloat16")
 # Keys of which runs in one batch may differ.
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
+# Settings of objectives that are objectives themselves, beside the terms of a sum.
+PARTS = ("of", "left", "right", "first", "last")
+# Transforms that return images of the size they get where no size is asked for.
+KEEP_SIZE = ("interpret_runs.transforms.", "interpret_runs.corruptions.")
 # Settings of parameterisations that name a file.
 FILE_KEYS = ("statistics", "mask")
 
@@ -92,7 +96,10 @@ def _used(config: Config) -> Config:
     for path, node in nodes(used, ()):
         for key, value in node.items():
             if value == "???":
-                raise ValueError(f"{'.'.join((*path, key))} is not set; give it a value: {'.'.join((*path, key))}=...")
+                # An image set that stands elsewhere is the one of group `images`.
+                shared = "_target_" in node and (config.get("images") or {}).get(key) == "???"
+                name = f"images.{key}" if shared else ".".join((*path, key))
+                raise ValueError(f"{name} is not set; give it a value: {name}=...")
     return used
 
 
@@ -124,11 +131,27 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
 
 def _close_objective(config: Config, summary: ModelSummary) -> None:
     for path, node in nodes(config.get("objective"), ("objective",)):
+        _require_parts(node, path)
         node_at(config, path).update(summary.resolve(node))
         if "terms" in node:
             node_at(config, path)["weights"] = _weights(node)
     if "attribution" in config:
         config["attribution"] = summary.resolve(config["attribution"])
+
+
+def _require_parts(node: Config, path: Path) -> None:
+    """Refuse an objective of objectives of which one is missing."""
+    if not str(node.get("_target_")).startswith("interpret_runs."):
+        return
+    key = ".".join(path)
+    terms = node.get("terms", {})
+    if not isinstance(terms, dict):
+        raise ValueError(f"{key}.terms is {terms!r}; add a term with +objective@{key}.terms.a=channel")
+    parts = {name: node[name] for name in PARTS if name in node}
+    parts |= {f"terms.{name}": term for name, term in terms.items()}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{key}.{name} is {part!r}; choose an objective: objective@{key}.{name}=channel")
 
 
 def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
@@ -162,12 +185,20 @@ def _close_sizes(config: Config, summary: ModelSummary) -> None:
     task, transform = config["task"], config.get("transform", {})
     if task.get("render_size") is not None:
         task["render_size"] = _sides(task["render_size"])
-    for node in [transform, *transform.get("parts", {}).values()]:
-        if "size" in node:
-            seen = own if summary.any_size else list(summary.input_size)
-            wanted = _sides(node["size"]) if node["size"] is not None else seen
-            # Where a network takes one size only, it is said: not all transforms keep an image's size.
-            node["size"] = None if wanted == own and summary.any_size else wanted
+    for path, node in nodes(transform):
+        if path and "size" in node:
+            node["size"] = _sides(node["size"])  # of a part of a chain, which gives its own size to those without
+    if "size" in transform:
+        seen = own if summary.any_size else list(summary.input_size)
+        wanted = seen if transform["size"] is None else _sides(transform["size"])
+        # Where a network takes one size only, it is said: not all transforms keep an image's size.
+        needless = summary.any_size and wanted == own and (transform["size"] is None or _keeps_size(transform))
+        transform["size"] = None if needless else wanted
+
+
+def _keeps_size(transform: Config) -> bool:
+    """Whether a transform returns images of the size it gets, so that to ask for that size says nothing."""
+    return str(transform.get("_target_")).startswith(KEEP_SIZE)
 
 
 def _steps(snapshots: Any) -> list[int]:

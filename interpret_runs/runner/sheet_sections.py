@@ -151,12 +151,34 @@ def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> li
     return sections
 
 
+def check_sections(wanted: Any) -> None:
+    """Refuse what no index could be divided by; whether there are such columns is known once there is an index.
+
+    Raises:
+        ValueError: no mapping of headings to queries, or a query that is no expression.
+    """
+    import pandas as pd
+
+    rule = "it must be headings with queries over the index, as figure.sections={Late: \"layer == 'late'\"}"
+    if not isinstance(wanted, Mapping) or not all(isinstance(query, str) for query in wanted.values()):
+        raise ValueError(f"figure.sections is {wanted!r}; {rule}")
+    for heading, query in wanted.items():
+        try:
+            pd.DataFrame().query(query)
+        except NameError:
+            continue
+        except Exception as error:  # pandas raises whatever Python, numpy or itself does
+            reason = str(error).partition(" (<unknown>")[0]
+            raise ValueError(f"figure.sections, {heading!r}: {query!r} is no query: {reason}; {rule}") from error
+
+
 def _selected(index: pd.DataFrame, heading: str, query: str) -> pd.DataFrame:
     try:
         return index.query(query)
     except Exception as error:  # pandas raises whatever Python, numpy or itself does
-        columns = nearest(str(error).partition("'")[2].partition("'")[0] or query, list(map(str, index.columns)))
-        raise ValueError(f"figure.sections, {heading!r}: {error}; columns like it: {columns}") from error
+        reason = str(error).replace("BACKTICK_QUOTED_STRING_", "").replace("_DOT_", ".")
+        columns = nearest(reason.partition("'")[2].partition("'")[0] or query, list(map(str, index.columns)))
+        raise ValueError(f"figure.sections, {heading!r}: {reason}; columns like it: {columns}") from error
 
 
 def _by_task(index: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from interpret_runs.runner import report
 from interpret_runs.runner.cache import canonical, short_digest
-from interpret_runs.runner.index import is_fresh, write_index
+from interpret_runs.runner.index import is_fresh, load_index, write_index
 from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.plan import Plan, plan
 from interpret_runs.runner.progress import bar, batch, console
 from interpret_runs.runner.runs import Run, close
+from interpret_runs.runner.sheet_sections import check_sections
 from interpret_runs.runner.store import Record, Store, now, read_lines
 
 Launch = Callable[[list[list[str]]], Any]
@@ -50,21 +51,22 @@ def sweep(runs: Sequence[Run], settings: Config, launch: Launch) -> None:
     if not planned.batches:
         _restore_index(store)
         where = f"nothing to do: every run has its result; index: {store.index_file('csv')}"
+        if not _figure_file(planned, store, settings).exists():  # other sections may be asked for this time
+            where += f", figure: {_figure(load_index(store.root), planned, store, settings)}"
         console.print(where, highlight=False, soft_wrap=True, markup=False)
         if planned.failed_before:
             raise RunsFailedError
         return
     _check(planned, settings, store)
-    sweep_id = short_digest(canonical([run.id for run in planned.runs]))
     lines = [{**run.to_json(), "planned": begun} for group in planned.batches for run in group]
     # An equal sweep that starts meanwhile has a file of its own: less may be left to do in it.
-    file = store.write_plan(short_digest(canonical([sweep_id, begun])), lines)
+    file = store.write_plan(short_digest(canonical([*(run.id for run in planned.runs), begun])), lines)
     started = perf_counter()
     try:
         with bar(planned.todo):
             launch([_overrides(file, [run.id for run in group], settings) for group in planned.batches])
     finally:
-        well = _finish(planned, store, sweep_id, settings, begun, perf_counter() - started)
+        well = _finish(planned, store, settings, begun, perf_counter() - started)
     if not well:
         raise RunsFailedError
 
@@ -158,7 +160,7 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, begun: str, seconds: float) -> bool:
+def _finish(planned: Plan, store: Store, settings: Config, begun: str, seconds: float) -> bool:
     """Index, figure and report, from what the store holds by now; returns whether all went well."""
     todo = {run.id for group in planned.batches for run in group}
     held = {name for name in todo if store.claim_file(name).exists()}  # looked at first: records come before release
@@ -167,7 +169,7 @@ def _finish(planned: Plan, store: Store, sweep_id: str, settings: Config, begun:
     mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
     if mine:
         table = write_index(store)
-        paths = [f"index: {store.index_file('csv')}", f"figure: {_figure(table, planned, store, sweep_id, settings)}"]
+        paths = [f"index: {store.index_file('csv')}", f"figure: {_figure(table, planned, store, settings)}"]
         report.show_results(planned, mine, paths, seconds, len(held - records.keys()))
     if lost:
         console.print(f"{len(lost)} runs ended without a result; the same command runs them")
@@ -185,15 +187,21 @@ def _figure_of(settings: Config) -> Any:
 
     if not settings.get("figure"):
         raise ValueError("a sweep needs a figure: figure=contact_sheet")
+    if settings["figure"].get("sections"):
+        check_sections(settings["figure"]["sections"])
     return build(settings["figure"])
 
 
-def _figure(table: Any, planned: Plan, store: Store, sweep_id: str, settings: Config) -> str:
+def _figure_file(planned: Plan, store: Store, settings: Config) -> Path:
+    return store.figure_file(short_digest(canonical([[run.id for run in planned.runs], settings["figure"]])))
+
+
+def _figure(table: Any, planned: Plan, store: Store, settings: Config) -> str:
     """Draw the sweep; returns where, or why not."""
     rows = table.set_index("run_id", drop=False)
     mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
-    place = store.make_room(store.figure_file(sweep_id))
     try:
+        place = store.make_room(_figure_file(planned, store, settings))
         return str(_figure_of(settings)(mine.reset_index(drop=True), store.root, place, str(settings["name"])))
     except Exception as error:  # a figure that cannot be drawn must not hide the results
         return f"none ({error})"

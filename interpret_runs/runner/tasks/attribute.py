@@ -21,7 +21,8 @@ from interpret_runs.objective import Objective
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.objects import build, model_of, objective_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, try_score
+from interpret_runs.runner.tasks.checks import require_one_image, try_score
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OUTPUT
 
@@ -33,6 +34,7 @@ class Attribute(Task):
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         model = model_of(runs[0], device)
         objective = objective_of(runs[0], model)
+        require_one_image(objective, "task=attribute explains one; take another objective")
         method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
         size = model.preprocessing.size
         fits = memory.check(model, objective.layers, size, 1, device)

@@ -8,15 +8,20 @@ from contextlib import contextmanager
 import torch
 from hydra.errors import InstantiationException
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from interpret_runs.activations import capture
 from interpret_runs.comparisons import Interpolation, RunObjective
 from interpret_runs.images import ImageSet
+from interpret_runs.look import Look
 from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.runner.objects import build
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, score
-from interpret_runs.size import height_and_width
+from interpret_runs.size import Size, height_and_width
+from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.transform import Transform
 from interpret_runs.visualisation import NOT_ELEMENT_WISE
 
 # What constructors and steps of optimisers and schedules raise where a setting is wrong.
@@ -45,6 +50,24 @@ def try_score(model: VisionModel, objective: Objective, image: Tensor) -> None:
     require_finite(value)
 
 
+def try_look(
+    model: VisionModel,
+    objective: Objective,
+    transform: Transform,
+    images: Tensor,
+    seed: int,
+    seen: tuple[int, int],
+    opacity: Tensor | None = None,
+) -> None:
+    """Score the images of one run through a transform, after which the network sees images of the size `seen`."""
+    count = len(images)
+    parameters = transform.draw(1, [seed], count)[0].to(images.device)
+    rows = torch.zeros(count, dtype=torch.long, device=images.device)
+    layers = objective.layers - {PIXELS, OPACITY}
+    with torch.no_grad(), frozen(model), capture(model, layers) as forward, refused(model, seen):
+        require_finite(Look(forward, objective, transform, rows, count)(images, parameters, opacity=opacity))
+
+
 def require_finite(value: Tensor) -> None:
     if not value.isfinite().all():
         numbers = value.flatten().tolist()
@@ -56,7 +79,7 @@ def require_whole(key: str, value: object) -> None:
         raise ValueError(f"{key} is {value!r}; it must be a whole number from 1 on")
 
 
-def require_size(key: str, size: int) -> None:
+def require_size(key: str, size: Size) -> None:
     try:
         height_and_width(size)
     except ValueError as error:
@@ -64,10 +87,10 @@ def require_size(key: str, size: int) -> None:
 
 
 def require_one_image(objective: Objective, where: str) -> None:
-    """Refuse what compares the images of a run, `where` one image is looked at by itself."""
+    """Refuse what compares the images of a run, where each image is by itself; `where` says so, and what to do."""
     if isinstance(objective, (RunObjective, Interpolation)):
         name = type(objective).__name__.lower()
-        raise ValueError(f"{name} compares the images of a run, but {where}; take another objective")
+        raise ValueError(f"{name} compares the images of a run, but {where}")
     for part in objective.parts:
         require_one_image(part, where)
 
@@ -92,24 +115,28 @@ def require_readable(data: ImageSet) -> None:
 
 def try_optimizer(run: Run, parameters: Iterable[nn.Parameter], steps: int) -> None:
     """Step optimiser and schedule, without gradients, as their settings may be wrong only then."""
-    try:
+    with _blamed("optimizer"):
         optimizer: torch.optim.Optimizer = build(run.config["optimizer"])(parameters)
         name = type(optimizer).__name__
         if name in NOT_ELEMENT_WISE:
             raise ValueError(f"{name} mixes the runs of a batch; take another, as optimizer=adam")
+    way_out = "; check its settings, or take lr_scheduler=constant"
+    with _blamed("lr_scheduler", way_out):
+        settings = run.config.get("lr_scheduler")
+        rates: LRScheduler | None = None if settings is None else build(settings)(optimizer)
+    with _blamed("optimizer"):
         optimizer.step()
-    except WRONG_SETTING as error:
-        raise ValueError(f"optimizer: {_first_line(error)}") from error
-    if "lr_scheduler" not in run.config:
-        return
-    try:
-        rates = build(run.config["lr_scheduler"])(optimizer)
+    with _blamed("lr_scheduler", way_out):
         for _ in range(steps):
-            rates.step()
+            if rates is not None:
+                rates.step()
+
+
+@contextmanager
+def _blamed(group: str, way_out: str = "") -> Iterator[None]:
+    """Say of a wrong setting in which group it stands."""
+    try:
+        yield
     except WRONG_SETTING as error:
-        way_out = "check its settings, or take lr_scheduler=constant"
-        raise ValueError(f"lr_scheduler: {_first_line(error)}; {way_out}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).splitlines()[0]
+        lines = str(error.__cause__ or error).splitlines()
+        raise ValueError(f"{group}: {lines[0] if lines else type(error).__name__}{way_out}") from error

@@ -17,10 +17,11 @@ from interpret_runs.models import Preprocessing
 from interpret_runs.objective import Objective
 from interpret_runs.runner.objects import build, model_of, objective_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture, refused, try_score
+from interpret_runs.runner.tasks.checks import refused, require_one_image, require_whole, try_look, try_optimizer
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture
 from interpret_runs.schedule import Schedule
 from interpret_runs.size import height_and_width
-from interpret_runs.summary import OPACITY
+from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.transform import Transform
 
 
@@ -45,22 +46,24 @@ class Dream(Task):
 
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         first, model = runs[0], model_of(runs[0], device)
-        self._octaves()
-        schedule = self._schedule(first)
+        octaves = self._octaves()
+        self._schedule(first)
         if self.longest is not None:
-            height_and_width(self.longest)
+            require_whole("task.longest", self.longest)
         objective = objective_of(first, model)
-        if objective.needs_output:
-            raise ValueError("objective.target=top1 is not known before the dream: name a class")
-        if objective.sources or OPACITY in objective.layers:
-            raise ValueError("task=dream suits objectives that look at parts of an image; not transparency or pictures")
+        _require_suitable(objective)
         size = self._size(build(first.config["images"]))
         transform: Transform = build(first.config["transform"])
-        seen = (min(size[0], schedule.tile or size[0]), min(size[1], schedule.tile or size[1]))
-        seen = seen if transform.size is None else height_and_width(transform.size)
-        with refused(model, seen):
-            fits = memory.check(model, objective.layers, seen, transform.views, device) // transform.views
-            try_score(model, objective, torch.full((1, 3, *seen), 0.5, device=device))
+        fits = memory.check(model, {PIXELS}, size, 1, device)
+        for height, width in (octaves.sizes(size)[0], size):  # the smallest octave and the largest
+            part = (min(height, self.tile or height), min(width, self.tile or width))
+            seen = part if transform.size is None else height_and_width(transform.size)
+            with refused(model, seen):
+                looks = memory.check(model, objective.layers, seen, transform.views, device)
+            fits = min(fits, looks // transform.views)
+            grey = torch.full((1, 3, *part), 0.5, device=device)
+            try_look(model, objective, transform, grey, first.config["seed"], seen)
+        try_optimizer(first, [torch.nn.Parameter(torch.zeros(1, device=device))], self.steps)
         return max(1, fits)
 
     def execute(
@@ -127,6 +130,15 @@ class Dream(Task):
         height, width = source.size()
         shrink: Any = 1 if self.longest is None else min(1, self.longest / max(height, width))
         return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
+def _require_suitable(objective: Objective) -> None:
+    if objective.needs_output:
+        raise ValueError("objective.target=top1 is not known before the dream: name a class")
+    if objective.sources or OPACITY in objective.layers:
+        rule = "task=dream suits objectives that look at parts of an image; not transparency or pictures"
+        raise ValueError(f"{rule}: take task=visualise parameterisation=image")
+    require_one_image(objective, "task=dream changes one; take another objective")
 
 
 def _tell(progress: Progress, done: float, share: float, part: float) -> None:

@@ -16,7 +16,8 @@ from interpret_runs.models import VisionModel
 from interpret_runs.patches import mosaic, patches
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, try_score
+from interpret_runs.runner.tasks.checks import require_one_image, require_readable, require_whole, try_score
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 from interpret_runs.summary import PIXELS
 
 
@@ -36,16 +37,15 @@ class Examples(Task):
 
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         for name in ("k", "images_at_once"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"task.{name} is {value!r}; it must be a whole number from 1 on")
+            require_whole(f"task.{name}", getattr(self, name))
         model = model_of(runs[0], device)
         objective = objective_of(runs[0], model)
         if objective.needs_output:
             raise ValueError("objective.target=top1 differs from image to image: name a class, or all")
+        require_one_image(objective, "task=examples looks at one; take another objective")
         memory.check(model, objective.layers - {PIXELS}, model.preprocessing.size, 1, device)
         try_score(model, objective, torch.zeros(1, 3, *model.preprocessing.size, device=device))
-        self.data.items()
+        require_readable(self.data)
         return len(runs)
 
     def execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from interpret_runs.image_statistics import ImageStatistics
 from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.tasks.checks import require_readable, require_size
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, picture
 from interpret_runs.size import Size, height_and_width
 
@@ -27,8 +28,8 @@ class Statistics(Task):
     size: Size = 224
 
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
-        height_and_width(self.size)
-        self.data.items()
+        require_size("task.size", self.size)
+        require_readable(self.data)
         return 1
 
     def execute(
@@ -40,21 +41,31 @@ class Statistics(Task):
             "statistics": ("statistics.safetensors", found.to_bytes()),
             "image": ("image.png", picture(_drawn(found)[None], text(runs[0]))),
         }
-        return [Outcome(None, {"pictures": len(pictures.items)}, files)]
+        skipped = len(pictures.skipped)
+        return [Outcome(None, {"pictures": len(pictures.items) - skipped, "pictures_skipped": skipped}, files)]
 
 
 @dataclass
 class _Pictures:
-    """The pictures of a set at one size, read anew each time that they are gone through, which is twice."""
+    """The pictures of a set at one size, read anew each time that they are gone through, which is twice.
+
+    Those that cannot be read are `skipped`, by place.
+    """
 
     items: Sequence[ImageSet]
     size: tuple[int, int]
     progress: Progress
     read: int = 0
+    skipped: set[int] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for item in self.items:
-            yield item(Preprocessing(self.size, min(self.size))).pixels
+        for place, item in enumerate(self.items):
+            try:
+                pixels = item(Preprocessing(self.size, min(self.size))).pixels
+            except (OSError, LookupError, ValueError):
+                self.skipped.add(place)
+            else:
+                yield pixels
             self.read += 1
             self.progress(self.read / (2 * len(self.items)))
 

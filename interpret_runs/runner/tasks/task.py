@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +13,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs.images import png_bytes, to_pil
-from interpret_runs.models import VisionModel
-from interpret_runs.objective import Objective
 from interpret_runs.runner.runs import Run
-from interpret_runs.scoring import frozen, score
 
 Progress = Callable[[float], None]
 Text = dict[str, str]
@@ -65,28 +61,3 @@ def npy(values: Tensor) -> bytes:
     raw = io.BytesIO()
     np.save(raw, values.numpy())
     return raw.getvalue()
-
-
-@contextmanager
-def refused(model: VisionModel, size: tuple[int, int]) -> Iterator[None]:
-    """Say of what torch says about shapes which images it is about."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, NotImplementedError):
-        raise
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise ValueError(f"{model.name} refuses images of {size[0]}x{size[1]}: {line}") from error
-
-
-def try_score(model: VisionModel, objective: Objective, image: Tensor) -> None:
-    """Score one image, so that what does not fit the network fails before anything is written."""
-    with frozen(model), torch.no_grad():
-        value = score(model, objective, image)
-    require_finite(value)
-
-
-def require_finite(value: Tensor) -> None:
-    if not value.isfinite().all():
-        numbers = value.flatten().tolist()
-        raise ValueError(f"the score of a plain image is {numbers[0]}: a setting of model or transform is not finite")

@@ -7,24 +7,30 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 
 from interpret_runs import memory, metrics
-from interpret_runs.activations import capture
 from interpret_runs.animation import check_ffmpeg
 from interpret_runs.dataset_examples import survey
 from interpret_runs.images import ImageSet
-from interpret_runs.look import Look
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.randomness import generator
 from interpret_runs.runner.objects import build, model_of, objective_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, refused, require_finite
+from interpret_runs.runner.tasks.checks import (
+    refused,
+    require_one_image,
+    require_readable,
+    require_size,
+    require_whole,
+    try_look,
+    try_optimizer,
+)
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.schedule import Schedule
-from interpret_runs.scoring import class_probabilities, frozen
+from interpret_runs.scoring import class_probabilities
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.transform import Transform
@@ -72,11 +78,14 @@ class Visualise(Task):
         first, model = runs[0], model_of(runs[0], device)
         self._check_own(first)
         objective = objective_of(first, model)
-        if objective.needs_output:
-            raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
+        self._require_suitable(objective)
+        settings = first.config["parameterisation"]
+        require_whole("parameterisation.images", images := settings.get("images", 1))
+        # Before anything as large is made.
+        memory.check(model, {PIXELS}, height_and_width(settings["size"]), images, device)
         made = self.parameterisation(runs[:1])
         if self.render_size is not None and not isinstance(made, SizeFree):
-            raise ValueError("task.render_size needs a parameterisation without a size of its own: cppn")
+            raise ValueError("task.render_size needs images without a size of their own: parameterisation=cppn")
         transform: Transform = build(first.config["transform"])
         together = made.images * self.attempts
         seen = self._seen(made, transform)
@@ -84,7 +93,7 @@ class Visualise(Task):
             fits = memory.check(model, objective.layers, seen, together * transform.views, device) // transform.views
         fits = min(fits, memory.check(model, {PIXELS}, made.size, together, device, made.copies))
         self._look_once(model, objective, made.to(device), transform, seen)
-        self._step_once(first, made)
+        try_optimizer(first, made.parameters(), self.steps)
         return max(1, fits // together)
 
     def execute(
@@ -111,7 +120,8 @@ class Visualise(Task):
         fresh = Standard(size=self._seen(made, transform))
         looks = metrics.robustness(model, objective, images, fresh, made.seeds, FRESH_DRAWS, made.images, opacity)
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
-        result = Result(model, found, looks, class_probabilities(model, fresh.clean(images)), self)
+        frame_steps = sorted(self.schedule(runs[0]).frame_steps)
+        result = Result(model, found, looks, class_probabilities(model, fresh.clean(images)), self, frame_steps)
         outcomes = []
         for place, run in enumerate(runs):
             own = None if among is None else among[:, place]
@@ -129,8 +139,10 @@ class Visualise(Task):
 
     def _seen(self, made: Parameterisation, transform: Transform) -> tuple[int, int]:
         """(height, width) of what the network sees at once."""
-        height, width = made.size if transform.size is None else height_and_width(transform.size)
-        return (height, width) if self.tile is None else (min(height, self.tile), min(width, self.tile))
+        if transform.size is not None:
+            return height_and_width(transform.size)
+        height, width = made.size
+        return min(height, self.tile or height), min(width, self.tile or width)
 
     def _check_own(self, run: Run) -> None:
         self.schedule(run)
@@ -140,12 +152,20 @@ class Visualise(Task):
             raise ValueError(f"task.frames is {self.frames}; an animation has at least 2")
         if self.animation == "mp4":
             check_ffmpeg()
-        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
-            raise ValueError(f"task.attempts is {self.attempts!r}; it must be a whole number from 1 on")
+        require_whole("task.attempts", self.attempts)
         if self.render_size is not None:
-            height_and_width(self.render_size)
+            require_size("task.render_size", self.render_size)
         if self.data is not None:
-            self.data.items()
+            require_readable(self.data)
+
+    def _require_suitable(self, objective: Objective) -> None:
+        if objective.needs_output:
+            raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
+        if self.tile is not None and (objective.sources or OPACITY in objective.layers):
+            rule = "task.tile suits objectives that look at parts of an image; not transparency, nor pictures"
+            raise ValueError(f"{rule}: task.tile=null")
+        if self.data is not None:
+            require_one_image(objective, "task.data scores one at a time: task.data=null")
 
     def _look_once(
         self,
@@ -162,20 +182,7 @@ class Visualise(Task):
             images = images[:, :, : self.tile, : self.tile][:count]
             opacity = None if made.opacity is None else made.opacity[:count, :, : self.tile, : self.tile]
             made.step = None
-            parameters = transform.draw(1, made.seeds[:1], count)[0].to(images.device)
-            rows = torch.zeros(count, dtype=torch.long, device=images.device)
-            layers = objective.layers - {PIXELS, OPACITY}
-            with frozen(model), capture(model, layers) as forward, refused(model, seen):
-                require_finite(Look(forward, objective, transform, rows, count)(images, parameters, opacity=opacity))
-
-    def _step_once(self, run: Run, made: Parameterisation) -> None:
-        """Build optimiser and schedule, whose settings may be wrong."""
-        try:
-            optimizer = build(run.config["optimizer"])(made.parameters())
-            optimizer.step()
-            build(run.config["lr_scheduler"])(optimizer)
-        except (TypeError, ValueError, InstantiationException) as error:
-            raise ValueError(f"optimizer: {str(error.__cause__ or error).splitlines()[0]}") from error
+        try_look(model, objective, transform, images, made.seeds[0], seen, opacity)
 
 
 SCHEDULE = {field.name for field in fields(Schedule)} - {"precision"}

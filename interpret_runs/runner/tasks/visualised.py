@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ class Result:
     fresh: metrics.Fresh
     probabilities: Tensor | None
     settings: Settings
+    frame_steps: Sequence[int]
 
     def outcome(self, place: int, images: int, objective: Objective, among: Tensor | None, text: Text) -> Outcome:
         tried = [
@@ -64,7 +66,7 @@ class Result:
         noted = [at for at, step in enumerate(steps) if step <= taken]
         scores = [round(float(history[at, mine].mean()), 6) for at in noted]
         kept = {"step": [float(steps[at]) for at in noted], "score": scores}
-        return Outcome(value, numbers, self._files(mine, text), taken, history=kept)
+        return Outcome(value, numbers, self._files(mine, taken, text), taken, history=kept)
 
     def _numbers(self, mine: slice, objective: Objective, value: float) -> dict[str, Any]:
         found, pictures = self.found, self.found.images[mine]
@@ -95,11 +97,12 @@ class Result:
                 numbers["robust_top1"] = float((self.fresh.predictions[:, mine] == target).double().mean())
         return numbers
 
-    def _files(self, mine: slice, text: Text) -> Files:
+    def _files(self, mine: slice, taken: int, text: Text) -> Files:
+        """The files of a run that took so many steps; what others of its batch did after them is not its own."""
         found, settings = self.found, self.settings
         shown = found.images if found.transparent is None else found.transparent
         files = {"image": ("image.png", picture(shown[mine], text))}
-        for step in sorted(found.snapshots):
+        for step in sorted(step for step in found.snapshots if step <= taken):
             name = f"snapshot-{step:04d}"
             files[name] = (f"{name}.png", picture(found.snapshots[step][mine], text))
         if found.rendered is not None:
@@ -111,11 +114,18 @@ class Result:
             files["raw"] = ("image.npy", npy(shown[mine]))
             if found.importance is not None:
                 files["importance"] = ("importance.npy", npy(found.importance[mine]))
-        if found.frames is not None:
-            frames = [torch.cat(list(frame[mine]), 2) for frame in found.frames]
+        if settings.animation is not None:
             write = gif_bytes if settings.animation == "gif" else mp4_bytes
-            files["animation"] = (f"animation.{settings.animation}", write(frames))
+            files["animation"] = (f"animation.{settings.animation}", write(self._frames(mine, taken)))
         return files
+
+    def _frames(self, mine: slice, taken: int) -> list[Tensor]:
+        """The frames of a run that took so many steps, the last of them its images."""
+        found = self.found
+        frames = () if found.frames is None else found.frames[:, mine].unbind()
+        before = [frame for step, frame in zip(self.frame_steps, frames, strict=False) if step < taken]
+        last = (found.images[mine] * 255).round().to(torch.uint8)
+        return [torch.cat(list(frame), 2) for frame in [*before, last]]
 
 
 def _target(objective: Objective) -> int | None:
