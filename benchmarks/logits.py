@@ -9,14 +9,12 @@ from time import perf_counter
 
 import measure
 import torch
-from interpret_runs.cppn import Cppn
-from interpret_runs.maco import Maco
 
 from interpret_runs.metrics import robustness
 from interpret_runs.models import VisionModel, load
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Logit
-from interpret_runs.parameterisations import Fourier, Laplacian, Pixel
+from interpret_runs.parameterisations import Cppn, Fourier, Laplacian, Maco, Pixel
 from interpret_runs.transforms import Standard
 from interpret_runs.visualisation import visualise
 

@@ -79,7 +79,7 @@ class VisionModel(nn.Module):
             layers, found, classes = self._trace(*size)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, AttributeError) as error:  # Module hides these
             reason = str(error).partition("\n")[0]
             raise ValueError(f"{self.name} refuses images of model.input_size={list(size)}: {reason}") from error
         if self.labels and len(self.labels) != classes:

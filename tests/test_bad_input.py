@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import NO_SHEET, QUICK, apart, here, said, tree
+from command_line import NO_SHEET, QUICK, here, tree
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -200,9 +200,10 @@ def test_a_mistake_is_one_line_that_says_what_to_do(folder, arguments, wrong, ne
     assert tree(folder) == before
 
 
-def test_a_film_without_ffmpeg_is_refused_before_anything_is_drawn(folder):
+def test_a_film_without_ffmpeg_is_refused_before_anything_is_drawn(folder, monkeypatch):
     before = tree(folder)
-    line = said(apart(folder, *QUICK, "task.animation=mp4", environment={"PATH": ""})).error
+    monkeypatch.setenv("PATH", "")
+    line = here(*QUICK, "task.animation=mp4").error
     assert line == "task.animation=mp4 needs ffmpeg, which is not on PATH; install it or take task.animation=gif"
     assert tree(folder) == before
 

@@ -44,7 +44,7 @@ from interpret_runs.images import File, Shapes, to_pil
 from interpret_runs.lucid import Lucid
 from interpret_runs.metrics import robustness
 from interpret_runs.models import Preprocessing, VisionModel
-from interpret_runs.objective import Objective
+from interpret_runs.objective import Objective, Sum
 from interpret_runs.objectives import (
     Channel,
     Contrast,
@@ -253,7 +253,7 @@ def test_seed_07_objectives_multiply(model, images):
 def test_seed_07_any_number_is_a_weight(number, model, images):
     """It refused the numbers of NumPy."""
     truth = 2 * score(model, Logit(1), images)
-    for weighted in (number * Logit(1), Logit(1) * number):
+    for weighted in (number * Logit(1), Logit(1) * number, Sum((Logit(1),), (number,))):
         assert isinstance(weighted, Objective)
         torch.testing.assert_close(score(model, weighted, images), truth)
 
@@ -785,9 +785,8 @@ def test_horama_documented_commands_name_options_and_settings_that_exist():
     with hydra() as (loader, master):
         composer = Composer(loader, master)
         for overrides in commands:
-            for point in points(overrides, None, [], loader):
-                composer.compose(point)
-                break
+            first, *_ = points(overrides, None, [], loader)
+            composer.compose(first)
 
 
 @EVERY_PARAMETERISATION
@@ -833,8 +832,8 @@ def test_horama_a_run_may_have_several_images(kind):
     made = partial(kind, std=0.1) if kind is PARAMETERISATIONS["image"] else kind
     start = made(size=SIZE, images=3).double()
     with torch.no_grad():
-        for parameter in start.parameters():  # a CPPN starts grey
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        for parameter in start.parameters():  # a network starts grey whatever its weights are
+            parameter.add_(torch.randn(parameter.shape[1:], generator=torch.Generator().manual_seed(0)))
     images = start()
     assert images.shape == (3, 3, *SIZE)
     assert (images[0] - images[1]).abs().max() > 1e-3 and (images[1] - images[2]).abs().max() > 1e-3
@@ -881,13 +880,14 @@ def test_lucent_weights_get_no_gradient(model, images):
 
 
 class Breaks(nn.Module):
-    """Returns what it is given, until it is told which error to raise."""
+    """Returns what it is given, but for one time, when it has an error to raise."""
 
     error: Exception | None = None
 
     def forward(self, values: Tensor) -> Tensor:
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
         return values
 
 

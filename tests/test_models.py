@@ -238,6 +238,14 @@ def test_squeezenet_knows_a_cat_and_an_espresso(squeezenet, cat, coffee):
     assert found.values.gt(0.5).all()
 
 
+def test_a_network_that_lacks_an_attribute_says_which():
+    """torch's Module takes an AttributeError in a property for a property that is missing."""
+    network = nn.Conv2d(3, 4, 1)
+    network.forward = lambda images: images.nothing_of_the_kind()
+    with pytest.raises(ValueError, match="refuses images .*: 'Tensor' object has no attribute 'nothing_of_the_kind'"):
+        _ = bare(network).summary
+
+
 def test_probabilities_are_none_where_the_network_refuses_the_size():
     model = bare(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
     assert class_probabilities(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64)) is None
