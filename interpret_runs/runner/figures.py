@@ -41,7 +41,7 @@ def contact_sheet(
     if most < 1:
         raise ValueError(f"most is {most}; a sheet has at least one tile")
     shown = sections_of(index, most, sections or {})
-    width = max([3.0, *(section.width for section in shown)]) + 2 * MARGIN
+    width = max([3.8, *(section.width for section in shown)]) + 2 * MARGIN
     top = MARGIN + (0.3 if title else 0)
     height = top + (sum(section.height for section in shown) or 0.3)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")

@@ -49,8 +49,8 @@ class Page:
         # A dollar sign is a letter here, not mathematics.
         self.axes.text(x, y, text, font=font, va="top", parse_math=False, **{"color": INK, **style})
 
-    def picture(self, x: float, y: float, image: str, fault: str) -> None:
-        """A picture in a square tile, as large as fits, or a grey tile that says what is at fault."""
+    def picture(self, x: float, y: float, width: float, image: str, fault: str) -> None:
+        """A picture in a tile of `width` by `TILE`, as large as fits, or a grey tile that says what is at fault."""
         from interpret_runs import photographs
 
         try:
@@ -58,11 +58,11 @@ class Page:
         except (OSError, ValueError):
             photo, fault = None, "missing"
         if photo is None:
-            self.axes.fill_between((x, x + TILE), y, y + TILE, color=EMPTY, linewidth=0)
-            self.text(x + TILE / 2, y + TILE / 2 - LINE / 2, fault, TILE, color=FAINT, ha="center")
+            self.axes.fill_between((x, x + width), y, y + TILE, color=EMPTY, linewidth=0)
+            self.text(x + width / 2, y + TILE / 2 - LINE / 2, fault, width, color=FAINT, ha="center")
             return
-        scale = round(TILE * DPI) / max(photo.size)
+        scale = min(round(width * DPI) / photo.width, round(TILE * DPI) / photo.height)
         photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
-        right, down = (TILE + photo.width / DPI) / 2, (TILE + photo.height / DPI) / 2
-        extent = (x + TILE - right, x + right, y + down, y + TILE - down)
+        right, down = (width + photo.width / DPI) / 2, (TILE + photo.height / DPI) / 2
+        extent = (x + width - right, x + right, y + down, y + TILE - down)
         self.axes.imshow(photo, extent=extent, aspect="auto", interpolation="nearest")

@@ -26,6 +26,7 @@ HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "example
 BESIDE = ("visualise", "examples")
 
 WIDEST = 12  # columns of a table
+BROADEST = 5  # tiles that one run of several images takes at most
 LETTER, LONGEST = 0.065, 1.4  # a letter of a row's label, and all of it
 
 Run = dict[str, str]  # column to value, as text; "" where the run has none
@@ -100,6 +101,12 @@ class Section:
     names: Sequence[str] = ()
 
     @property
+    def tile(self) -> float:
+        """Width of a tile: a run of several images, which lie side by side, gets more room."""
+        images = [run.run.get("parameterisation.images", "") for run in self.tiles]
+        return TILE * min(BROADEST, max(int(count) if count.isdigit() else 1 for count in images))
+
+    @property
     def left(self) -> float:
         letters = max((len(line) for line in [*self.names, *chain(*self.rows)]), default=0)
         return min(LETTER * letters, LONGEST) + 0.1 if letters else 0.0
@@ -115,7 +122,7 @@ class Section:
 
     @property
     def width(self) -> float:
-        return self.left + len(self.columns) * (TILE + GAP) - GAP
+        return self.left + len(self.columns) * (self.tile + GAP) - GAP
 
     @property
     def height(self) -> float:
@@ -126,14 +133,15 @@ class Section:
         page.text(MARGIN, top + 0.2, self.constant, width, color=FAINT)
         left, top = MARGIN + self.left, top + self.above
         page.lines(MARGIN, top - 0.05 - LINE * len(self.names), self.names, self.left - 0.1, color=FAINT)
+        pitch = self.tile + GAP
         for place, label in enumerate(self.columns):
-            page.text(left + place * (TILE + GAP) + TILE / 2, top - 0.05 - LINE, label, TILE, ha="center")
+            page.text(left + place * pitch + self.tile / 2, top - 0.05 - LINE, label, self.tile, ha="center")
         for place, lines in enumerate(self.rows):
             page.lines(MARGIN, top + place * self.pitch + (TILE - LINE * len(lines)) / 2, lines, self.left - 0.1)
         for tile in self.tiles:
-            x, y = left + tile.column * (TILE + GAP), top + tile.row * self.pitch
-            page.picture(x, y, tile.run.get("image", ""), _fault(tile.run))
-            page.lines(x + TILE / 2, y + TILE + 0.03, tile.caption, TILE, ha="center")
+            x, y = left + tile.column * pitch, top + tile.row * self.pitch
+            page.picture(x, y, self.tile, tile.run.get("image", ""), _fault(tile.run))
+            page.lines(x + self.tile / 2, y + TILE + 0.03, tile.caption, self.tile, ha="center")
 
 
 def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> list[Section]:
@@ -228,7 +236,8 @@ def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: 
 
 def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]) -> Section:
     """Tiles one after the other, about as many down as across; the first name has a line of its own."""
-    across = min(len(runs), max(4, math.ceil(math.sqrt(len(runs)))))
+    several = any(run.get("parameterisation.images", "1") not in ("", "1") for run in runs)
+    across = min(len(runs), 2 if several else max(4, math.ceil(math.sqrt(len(runs)))))
     tiles = []
     for place, run in enumerate(runs):
         first, *rest = [_label(name, run.get(name, "")) for name in names]
