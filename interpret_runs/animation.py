@@ -23,6 +23,7 @@ from interpret_runs.images import to_pil
 SECONDS = 4.0
 HOLD = 1.0  # seconds that the last frame stays
 SHORTEST = 2  # hundredths of a second; viewers show what is shorter for much longer
+OTHERWISE = "take task.animation=gif"
 SAMPLES = 8  # frames from which a GIF takes its colours
 
 
@@ -55,11 +56,12 @@ def mp4_bytes(frames: Sequence[Tensor], seconds: float = SECONDS) -> bytes:
 
     Raises:
         LookupError: there is no ffmpeg.
-        OSError: ffmpeg fails; the text is the last line of what it says.
+        OSError: ffmpeg fails; the text has the last line of what it says.
         ValueError: as `gif_bytes`.
     """
     pictures = [_even(picture) for picture in _pictures(frames, seconds)]
-    check_ffmpeg()
+    if shutil.which("ffmpeg") is None:
+        raise LookupError(f"task.animation=mp4 needs ffmpeg, which is not on PATH; install it or {OTHERWISE}")
     rate = len(pictures) / seconds
     pictures += pictures[-1:] * math.ceil(HOLD * rate)
     width, height = pictures[0].size
@@ -72,16 +74,8 @@ def mp4_bytes(frames: Sequence[Tensor], seconds: float = SECONDS) -> bytes:
         if done.returncode or not made.is_file():
             lines = done.stderr.decode(errors="replace").split("\n")
             said = [line.strip() for line in lines if line.strip()] or [f"exit status {done.returncode}"]
-            raise OSError(f"ffmpeg failed: {said[-1]}")
+            raise OSError(f"ffmpeg failed: {said[-1]}; mend it or {OTHERWISE}")
         return made.read_bytes()
-
-
-def check_ffmpeg() -> None:
-    """Raise LookupError where MP4 files cannot be made."""
-    if shutil.which("ffmpeg") is None:
-        raise LookupError(
-            "task.animation=mp4 needs ffmpeg, which is not on PATH; install it or take task.animation=gif"
-        )
 
 
 def _pictures(frames: Sequence[Tensor], seconds: float) -> list[Image.Image]:

@@ -115,13 +115,13 @@ def visualise(
         loop = _Loop(look, parameterisation, made, schedule, render_size)
         rates = lr_scheduler(made) if lr_scheduler else None
         for step in range(schedule.steps):
-            loop.step(step, table[step])
-            if rates is not None:
-                rates.step()
+            if loop.running:
+                loop.step(step, table[step])
+                if rates is not None:
+                    rates.step()
+            loop.show(step + 1)
             if progress:
                 progress(step + 1)
-            if loop.active is not None and not len(loop.active):
-                break
         return loop.result()
 
 
@@ -163,9 +163,15 @@ class _Loop:
         self.optimizer.step()
         self.parameterisation.step = None
         self._watch(step, images.detach(), scores)
-        if step + 1 in self.schedule.snapshots:
-            self.snapshots[step + 1] = _over_grey(self._shown()[0]).cpu()
-        if step + 1 in self.schedule.frame_steps:
+
+    @property
+    def running(self) -> bool:
+        return self.active is None or len(self.active) > 0
+
+    def show(self, step: int) -> None:
+        if step in self.schedule.snapshots:
+            self.snapshots[step] = _over_grey(self._shown()[0]).cpu()
+        if step in self.schedule.frame_steps:
             self.frames.append((_over_grey(self._shown()[0]) * 255).round().to(torch.uint8).cpu())
 
     def _climb(self, images: Tensor, parameters: Tensor, step: int) -> Tensor:

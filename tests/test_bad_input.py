@@ -208,6 +208,17 @@ def test_a_film_without_ffmpeg_is_refused_before_anything_is_drawn(folder, monke
     assert tree(folder) == before
 
 
+def test_an_ffmpeg_that_fails_is_found_out_before_anything_is_drawn(folder, monkeypatch, tmp_path_factory):
+    before = tree(folder)
+    broken = tmp_path_factory.mktemp("bin") / "ffmpeg"
+    broken.write_text("#!/bin/sh\necho Unknown encoder >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:/usr/bin:/bin")
+    line = here(*QUICK, "task.animation=mp4").error
+    assert line == "ffmpeg failed: Unknown encoder; mend it or take task.animation=gif"
+    assert tree(folder) == before
+
+
 # --- one bad point in a sweep -------------------------------------------------------------------------------------
 
 SWEEPS = [

@@ -423,6 +423,8 @@ def test_an_image_that_has_converged_stops_and_the_others_go_on(model):
     still = partial(torch.optim.SGD, lr=0.0)
     found = run(model, Logit(1), double(seeds=(1, 2), std=1.0), optimizer=still, steps=96, stop=0.01)
     assert found.steps.tolist() == [48, 48], "nothing changes from the first stretch on"
+    shown = run(model, Logit(1), double(std=1.0), optimizer=still, steps=96, stop=0.01, snapshots=(16, 90), frames=6)
+    assert shown.frames.shape[0] == 6 and torch.equal(shown.snapshots[90], shown.images)
     rising = run(model, STACKED[0], double(seeds=(1,), std=1.0), steps=96, stop=0.0)
     full = run(model, STACKED[0], double(seeds=(1,), std=1.0), steps=int(rising.steps[0]))
     torch.testing.assert_close(rising.images, full.images, rtol=0, atol=0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from interpret_runs import memory, metrics
-from interpret_runs.animation import check_ffmpeg
+from interpret_runs.animation import mp4_bytes
 from interpret_runs.dataset_examples import survey
 from interpret_runs.images import ImageSet
 from interpret_runs.models import VisionModel
@@ -151,7 +151,7 @@ class Visualise(Task):
         if self.animation is not None and self.frames < 2:
             raise ValueError(f"task.frames is {self.frames}; an animation has at least 2")
         if self.animation == "mp4":
-            check_ffmpeg()
+            mp4_bytes([torch.zeros(3, 2, 2)])  # an ffmpeg that cannot do it is better known before the work
         require_whole("task.attempts", self.attempts)
         if self.render_size is not None:
             require_size("task.render_size", self.render_size)
