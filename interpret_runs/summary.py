@@ -40,7 +40,7 @@ def is_weights_file(weights: str) -> bool:
 class Layer:
     """One module of a network as a forward pass saw it.
 
-    `shape` is the output without the batch: (C, H, W) on a grid, (C,) for vectors; None where the
+    `shape` is the output without the batch: (C, H, W), H and W 1 for vectors; None where the
     output holds no channels for each image. `calls` counts how often one forward pass runs the module.
     """
 

@@ -83,6 +83,7 @@ SUFFIXES = "images end in .bmp"
 MAKES_ONE = "task=statistics makes such a file"
 
 MISTAKES = [
+    (("task=layers", "model=torchvision"), "model.name is not set", "model.name=..."),
     # sizes that conflict
     (("parameterisation.size=[0,5]",), "size [0, 5]", "[height, width]"),
     (("transform.size=4",), "shapes refuses images of 4x4", "transform.size=64 shows it images of its own size"),

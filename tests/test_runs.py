@@ -465,6 +465,9 @@ def test_layers_of_a_deep_dream_are_made_exact():
         ((*SUM, "objective.terms.a.channel=3", "objective.weights.a=[1,0.5]"), "1..0.5 channel 3"),
         (("objective=probability", "objective.target=2"), f"probability {CLASSES[2]}"),
         (("objective=deep_dream",), "deep dream"),
+        (("objective=deep_dream", "objective.paths=[early,late]"), f"deep dream features.9 + {LATE}"),
+        (("objective=local_group",), "channel 5 3x3"),
+        (("objective=local_group", "objective.width=1", "objective.row=2"), "channel 5 3x1 (2, centre)"),
     ],
 )
 def test_composed_units_have_names(overrides, unit):

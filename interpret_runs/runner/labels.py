@@ -25,8 +25,12 @@ def unit_label(objective: Mapping[str, Any], summary: ModelSummary) -> str:
         named = " - ".join(summary.label(one) if isinstance(one, int) else str(one) for one in classes)
         return f"probability {named}" if kind == "probability" else named
     if "channel" in objective:
-        place = [objective.get("row"), objective.get("column")]
-        return f"channel {objective['channel']}" + (f" ({place[0]}, {place[1]})" if place != [None, None] else "")
+        place = ["centre" if objective.get(key) is None else str(objective[key]) for key in ("row", "column")]
+        window = f" {objective['height']}x{objective['width']}" if "height" in objective else ""
+        spot = f" ({', '.join(place)})" if place != ["centre"] * 2 else ""
+        return f"channel {objective['channel']}{window}{spot}"
+    if isinstance(objective.get("paths"), (list, tuple)) and len(objective["paths"]) > 1:
+        return f"{kind} {' + '.join(map(str, objective['paths']))}"
     return f"{kind} {_picture(objective['source'])}" if "source" in objective else kind
 
 

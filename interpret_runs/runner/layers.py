@@ -7,6 +7,7 @@ from rich.table import Table
 
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.progress import console
+from interpret_runs.runner.runs import used_part
 from interpret_runs.runner.summaries import summarise
 from interpret_runs.summary import ModelSummary
 
@@ -16,9 +17,10 @@ def is_table(config: Mapping[str, Any]) -> bool:
     return str(config["task"]["_target_"]) == f"{__name__}.show"
 
 
-def show_tables(configs: Iterable[Mapping[str, Any]]) -> None:
+def show_tables(configs: Iterable[dict[str, Any]]) -> None:
     """The table of each distinct model among composed configs."""
-    for model in {canonical(config["model"]): config["model"] for config in configs}.values():
+    models = [used_part(config)["model"] for config in configs]
+    for model in {canonical(model): model for model in models}.values():
         show(summarise(model))
 
 

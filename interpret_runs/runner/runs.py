@@ -58,7 +58,7 @@ def close(config: Mapping[str, Any], choices: Mapping[str, str]) -> list[Run]:
     Raises:
         LookupError, ValueError, OSError: a value that does not exist in the network or on disk.
     """
-    return [_closed(point, choices, config) for point in _expand_all(_used(dict(config)))]
+    return [_closed(point, choices, config) for point in _expand_all(used_part(dict(config)))]
 
 
 def task_name(config: Mapping[str, Any]) -> str:
@@ -83,8 +83,8 @@ def _expand_all(config: Config) -> Iterator[Config]:
         yield point
 
 
-def _used(config: Config) -> Config:
-    """The part of `config` that its task names."""
+def used_part(config: Config) -> Config:
+    """The part of `config` that its task names; ValueError where a value in it is missing."""
     used: Config = {"task": {key: value for key, value in config["task"].items() if key != "uses"}}
     for name in config["task"].get("uses", ()):
         head, _, leaf = name.partition(".")
