@@ -19,10 +19,9 @@ from interpret_runs.objectives import Channel
 from interpret_runs.references import reference
 from interpret_runs.scoring import frozen
 from interpret_runs.summary import OPACITY
+from interpret_runs.variants import in_pieces
 
 READERS = 3  # threads that decode images while the network computes
-TILE, GAP = 112, 3  # pixels
-PAPER = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def survey(
     with torch.no_grad(), frozen(model), capture(model, layers) as forward:
         units = _Units(objectives, forward, torch.zeros(1, 3, *model.preprocessing.size).to(model.mean))
         for indices, images in _batches(dataset, model.preprocessing, batch_size, skipped):
-            found, highest, lowest = units(images.to(model.mean))
+            found, highest, lowest = _in_pieces(units, images.to(model.mean))
             strongest.add(found, indices, highest)
             weakest.add(found, indices, lowest)
             if scores is not None:
@@ -112,6 +111,13 @@ def _check(objectives: Sequence[Objective], dataset: Sequence[ImageSet], k: int,
             raise ValueError(f"{name} is {value}; it must be a whole number from 1 on")
     if any(objective.needs_output for objective in objectives):
         raise ValueError("target top1 differs from image to image; name a class")
+
+
+def _in_pieces(units: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor) -> list[Tensor]:
+    """What `units` say of `images`, asked in smaller parts where memory runs out."""
+    said: list[tuple[Tensor, ...]] = []
+    in_pieces(len(images), lambda start, stop: said.append(units(images[start:stop])), len(images))
+    return [torch.cat(parts) for parts in zip(*said, strict=True)]
 
 
 class _Units:

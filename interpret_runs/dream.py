@@ -70,7 +70,7 @@ def dream(
         schedule: of each octave; `tile` bounds the memory that large pictures take.
         progress: called with the number of steps done in all octaves.
     """
-    octaves, schedule = octaves or Octaves(), schedule or Schedule(steps=32)
+    octaves, schedule, pictures = octaves or Octaves(), schedule or Schedule(steps=32), pictures.cpu()
     sizes = octaves.sizes((pictures.shape[2], pictures.shape[3]))
     seeds = range(len(pictures)) if seeds is None else seeds
     found: Visualisation | None = None

@@ -24,6 +24,8 @@ from interpret_runs.summary import OPACITY, PIXELS
 COPIES_OF_AN_IMAGE = 16
 # Room for what the estimate does not see: the allocator's slack and the backward pass's working space.
 MARGIN = 1.25
+# How the allocators of CPU (elsewhere, Windows), CUDA's driver and Apple's GPU, and cuBLAS and cuDNN, say that none is left.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED")
 
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[frozenset[str], tuple[int, int]], int]] = WeakKeyDictionary()
@@ -83,6 +85,13 @@ def available(device: torch.device) -> int:
         cached = int(next(line.split()[1] for line in lines if line.startswith("inactive_file ")))
         limits.append(int((group / "memory.max").read_text()) - used + cached)
     return max(0, min(limits))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; but for CUDA's allocator, torch says so in words only."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def check(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import log2, sqrt
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.penalties import TotalVariation
 from interpret_runs.randomness import generator
-from interpret_runs.scoring import frozen
+from interpret_runs.scoring import REFUSED, frozen
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 from interpret_runs.transform import Transform
 
@@ -82,6 +83,14 @@ class Fresh:
     scores: Tensor
     predictions: Tensor | None
 
+    @classmethod
+    def mean(cls, parts: Iterable[Fresh]) -> Self:
+        """Of looks at parts of the same images: their mean scores, and the predictions of all parts."""
+        looks = list(parts)
+        predictions = [one.predictions for one in looks if one.predictions is not None]
+        scores = torch.stack([one.scores for one in looks]).mean(0)
+        return cls(scores, torch.cat(predictions) if predictions else None)
+
 
 def robustness(
     model: VisionModel,
@@ -132,7 +141,7 @@ def robustness(
         return seen_through(layers | {OUTPUT})
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, AssertionError):
+    except REFUSED:
         if OUTPUT in layers:
             raise
         return seen_through(layers)  # a head that refuses the size says nothing of the layers before it

@@ -79,5 +79,5 @@ class SizeFree(Parameterisation):
     """A parameterisation whose images can be made at any size."""
 
     @abstractmethod
-    def render(self, size: Size) -> Tensor:
-        """The same images at another size, (runs * images, 3, *size)."""
+    def render(self, size: Size, image: int) -> Tensor:
+        """One of the images at another size, (1, 3, *size)."""

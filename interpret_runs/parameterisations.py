@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class Fourier(Basis):
         seeds: Sequence[int] = (0,),
     ) -> None:
         super().__init__(size, images, statistics, seeds)
+        if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay < inf:
+            raise ValueError(f"parameterisation.decay is {decay!r}; it must be a number from 0 on")
         self.register_buffer("scale", fall_off(self.statistics, self.size, decay))
         self.decorrelate = decorrelate
         self.spectrum = nn.Parameter(std * self.start(*self.scale.shape, 2))
@@ -184,13 +186,14 @@ class Cppn(SizeFree):
     def forward(self) -> Tensor:
         return self._at(self.grid, self.size)
 
-    def render(self, size: Size) -> Tensor:
+    def render(self, size: Size, image: int) -> Tensor:
         own = height_and_width(size)
-        return self._at(_places(own).to(self.grid), own)
+        return self._at(_places(own).to(self.grid), own, slice(image, image + 1))
 
-    def _at(self, places: Tensor, size: tuple[int, int]) -> Tensor:
-        values = places.expand(len(self.weights[0]), -1, -1)
-        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
+    def _at(self, places: Tensor, size: tuple[int, int], images: slice = slice(None)) -> Tensor:
+        layers = [(weight[images], bias[images]) for weight, bias in zip(self.weights, self.biases, strict=True)]
+        values = places.expand(len(layers[0][0]), -1, -1)
+        *hidden, (weight, bias) = layers
         for hidden_weight, hidden_bias in hidden:
             values = self._linear(hidden_weight, hidden_bias, values).atan()
             values = torch.cat([values / 0.67, (values.square() - 0.45) / 0.396], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,14 +22,27 @@ def reference(source: Source, rows: Tensor | None, images: Tensor) -> Tensor:
     Raises:
         OSError, LookupError, ValueError: a picture is missing or unreadable.
     """
-    pictures = _pictures(source, (images.shape[2], images.shape[3])).to(images)
+    pictures = _pictures(source, (images.shape[2], images.shape[3]), _changed(source), images.device, images.dtype)
     if not isinstance(source, tuple):
         return pictures.expand(len(images), -1, -1, -1)
     return pictures if rows is None else pictures[rows.to(images.device)]
 
 
-@lru_cache(maxsize=16)
+# Every step asks for the pictures again, of each source of an objective.
+@lru_cache(maxsize=4)
 @torch.inference_mode(False)  # what is kept must serve later passes that need gradients
-def _pictures(source: Source, size: tuple[int, int]) -> Tensor:
-    sets = source if isinstance(source, tuple) else (source,)
-    return torch.stack([one(Preprocessing(size, min(size))).pixels for one in sets])
+def _pictures(
+    source: Source, size: tuple[int, int], _changed: tuple[int, ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    pictures = [one(Preprocessing(size, min(size))).pixels for one in _sets(source)]
+    return torch.stack(pictures).to(device, dtype)
+
+
+def _changed(source: Source) -> tuple[int, ...]:
+    """When the files and folders of pictures were last written."""
+    paths = [Path(getattr(one, "path", "")) for one in _sets(source)]
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
+
+def _sets(source: Source) -> tuple[ImageSet, ...]:
+    return source if isinstance(source, tuple) else (source,)

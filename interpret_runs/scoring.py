@@ -13,6 +13,9 @@ from interpret_runs.objective import Objective
 from interpret_runs.references import reference
 from interpret_runs.summary import OPACITY, OUTPUT
 
+# What a network raises whose head refuses images of a size.
+REFUSED = (RuntimeError, ValueError, AssertionError)
+
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
@@ -34,7 +37,7 @@ def class_probabilities(model: nn.Module, images: Tensor) -> Tensor | None:
             output = forward(images)[OUTPUT]
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:
+        except REFUSED:
             return None
     return class_scores(output).softmax(1).cpu()
 

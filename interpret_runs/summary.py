@@ -160,8 +160,10 @@ class ModelSummary:
         return self.check_channel(layer, channel)
 
     def _check_direction(self, layer: str, direction: Any) -> None:
-        rows = direction if direction and isinstance(direction[0], (list, tuple)) else [direction]
-        for row in rows:
+        several = isinstance(direction, (list, tuple)) and direction and isinstance(direction[0], (list, tuple))
+        for row in direction if several else [direction]:
+            if not isinstance(row, (list, tuple)):
+                raise LookupError(f"direction is {row!r}; it is a list of numbers, one for each channel of {layer!r}")
             if len(row) != self.channels(layer):
                 raise LookupError(
                     f"direction has {len(row)} numbers, but layer {layer!r} has {self.channels(layer)} channels"

@@ -52,6 +52,7 @@ class V2(Transform):
         made = []
         for image, key in zip(self.clean(images), parameters[:, 0].tolist(), strict=True):
             with _seeded(int(key), images.device):
+                image = image.clone()  # a view of the batch could not be changed in place
                 for transform in self.transforms:
                     image = transform(image)
             made.append(image)

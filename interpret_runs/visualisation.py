@@ -146,7 +146,8 @@ class _Loop:
         self.rescuing = schedule.rescue
         self.active: Tensor | None = None  # indices of the images that go on; None is all
         self.scores = torch.zeros(count, device=look.rows.device)
-        self.kept: list[Tensor] = []  # what `_shown` gave of the images that do not
+        self.kept: Tensor | None = None  # what `_shown` gave of the images that do not
+        self.rendered: Tensor | None = None
         self.taken = torch.full_like(self.failed, schedule.steps)
         self.convergence = Convergence(schedule.stop) if schedule.stop is not None else None
         self.importance: Tensor | None = None
@@ -170,9 +171,9 @@ class _Loop:
 
     def show(self, step: int) -> None:
         if step in self.schedule.snapshots:
-            self.snapshots[step] = _over_grey(self._shown()[0]).cpu()
+            self.snapshots[step] = _over_grey(self._shown()).cpu()
         if step in self.schedule.frame_steps:
-            self.frames.append((_over_grey(self._shown()[0]) * 255).round().to(torch.uint8).cpu())
+            self.frames.append((_over_grey(self._shown()) * 255).round().to(torch.uint8).cpu())
 
     def _climb(self, images: Tensor, parameters: Tensor, step: int) -> Tensor:
         """Give each parameter its gradient; returns the scores, of images that have stopped their last ones."""
@@ -210,7 +211,9 @@ class _Loop:
             covered[..., row, column] += 1
             total += scores.detach() / len(spots)
         if leaf.grad is not None:
-            torch.autograd.backward(shown, leaf.grad / covered)
+            # A window's mean weighs each of its positions more than the whole's mean would.
+            share = leaf[..., spots[0][0], spots[0][1]].numel() / leaf.numel()
+            torch.autograd.backward(shown, leaf.grad * share / covered)
         return total
 
     def _progress(self, step: int) -> float:
@@ -247,24 +250,34 @@ class _Loop:
         if not len(leaving):
             return
         self.kept = self._shown()
+        self._render(leaving)
         self.taken[leaving] = step
         self.active = active[~together[active]]
 
     @torch.no_grad()
-    def _shown(self) -> list[Tensor]:
-        """The images as they are now, or were when their run ended, with opacity if they have any, and rendered."""
+    def _shown(self) -> Tensor:
+        """The images as they are now, or were when their run ended, with opacity if they have any."""
         made = self.parameterisation()
         straight, opacity = self.parameterisation.straight, self.parameterisation.opacity
-        shown = [made if straight is None or opacity is None else torch.cat([straight, opacity], 1)]
-        if self.render_size is not None and isinstance(self.parameterisation, SizeFree):
-            shown.append(self.parameterisation.render(self.render_size))
-        if self.active is None or not self.kept:
+        shown = made if straight is None or opacity is None else torch.cat([straight, opacity], 1)
+        if self.active is None or self.kept is None:
             return shown
-        return [old.index_copy(0, self.active, new[self.active]) for old, new in zip(self.kept, shown, strict=True)]
+        return self.kept.index_copy(0, self.active, shown[self.active])
+
+    def _render(self, which: Tensor) -> None:
+        """Make images of the size asked for; one at a time, as they may be large."""
+        if self.render_size is None or not isinstance(self.parameterisation, SizeFree):
+            return
+        for image in which.tolist():
+            made = self.parameterisation.render(self.render_size, image).cpu()
+            if self.rendered is None:
+                self.rendered = made.new_empty(len(self.taken), *made.shape[1:])
+            self.rendered[image] = made[0]
 
     @torch.no_grad()
     def result(self) -> Visualisation:
-        picture, *rendered = self._shown()
+        picture = self._shown()
+        self._render(torch.arange(len(self.taken)) if self.active is None else self.active)
         images = _over_grey(picture)
         opacity = picture[:, 3:] if picture.shape[1] == 4 else None
         scores = self._final_scores(images, opacity)
@@ -280,7 +293,7 @@ class _Loop:
             self.taken.cpu(),
             self.failed.cpu(),
             None if opacity is None else picture.cpu(),
-            rendered[0].cpu() if rendered else None,
+            self.rendered,
             None if self.importance is None else (self.importance / self.taken.view(-1, 1, 1)).cpu(),
         )
 

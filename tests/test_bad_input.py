@@ -83,6 +83,12 @@ SUFFIXES = "images end in .bmp"
 MAKES_ONE = "task=statistics makes such a file"
 
 MISTAKES = [
+    (("task.data=abc",), "task.data is 'abc'", "task.data='${images}'"),
+    (("objective=direction", "objective.direction=5"), "direction is 5", "a list of numbers"),
+    (("parameterisation.decay=abc",), "parameterisation.decay is 'abc'", "a number from 0 on"),
+    (("parameterisation.decay=-1",), "parameterisation.decay is -1", "a number from 0 on"),
+    (("task.animation=gif", "task.frames=100000", "task.steps=100000", "parameterisation.size=2048"),
+     "task.frames=100000 of 2048x2048 need about", "frames fit"),
     (("task=layers", "model=torchvision"), "model.name is not set", "model.name=..."),
     # sizes that conflict
     (("parameterisation.size=[0,5]",), "size [0, 5]", "[height, width]"),
@@ -103,7 +109,7 @@ MISTAKES = [
     (("parameterisation=cppn", "task.render_size=0"), "task.render_size: size [0, 0]", "[height, width]"),
     (("task.tile=1",), "task.tile is 1", "from 8 on, or null for the whole image"),
     (("task=dream", "task.longest=0"), "task.longest is 0", "a whole number from 1 on"),
-    (("task=statistics", "task.size=0"), "task.size: size 0", "[height, width]"),
+    (("task=statistics", "task.size=0"), "task.size: size [0, 0]", "[height, width]"),
     (("objective=border", "objective.width=8"), "objective.width is 8; a border of 16x16", "a width of 1 to 7"),
     # objectives
     ((*total("channel", "channel"), "objective.terms.b.layer=features.99"), "no layer 'features.99'", "task=layers"),

@@ -289,3 +289,18 @@ def test_mistakes_say_what_is_wrong(model, units, dataset, settings, message):
 def test_a_unit_that_the_network_does_not_have_is_refused(model):
     with pytest.raises(LookupError, match="channel 99"):
         survey(model, [Channel("0", 99)], DATA, 1)
+
+
+def test_where_memory_runs_out_fewer_images_are_seen_at_once(model, monkeypatch):
+    whole = survey(model, [Channel("2", 1)], DATA, 3, batch_size=8)
+    through = type(model).forward
+
+    def forward(self, images):
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return through(self, images)
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    parts = survey(model, [Channel("2", 1)], DATA, 3, batch_size=8)
+    torch.testing.assert_close(parts.strongest.scores, whole.strongest.scores)
+    assert torch.equal(parts.strongest.images, whole.strongest.images)

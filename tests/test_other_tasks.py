@@ -1,6 +1,7 @@
 """Dreams, dataset examples and statistics of photographs, as batches of runs."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from command_line import NO_SHEET, here, planned, the_run
 from PIL import Image
 from safetensors.torch import load_file
 
-from interpret_runs import load_index
+from interpret_runs import load_index, memory
 from interpret_runs.images import File, Folder
 from interpret_runs.models import Preprocessing, load
 from interpret_runs.objectives import Channel
+from interpret_runs.references import reference
+from interpret_runs.runner.execute import task_of
 from interpret_runs.runner.plan import plan
 from interpret_runs.runner.sheet_sections import sections_of
 from interpret_runs.runner.store import Record, Store
@@ -292,3 +295,26 @@ def test_folders_of_photographs_are_swept_like_anything_else(folder, damaged, tm
     swept = here("-m", *STATISTICS, "images=folder", f"images.path={folder},{damaged}", NO_SHEET)
     assert swept.status == 0, swept.out
     assert len(load_index("outputs/default")) == 2
+
+
+def test_a_dream_is_checked_for_every_size_of_its_batch(folder, monkeypatch):
+    asked = []
+    through = memory.check
+    monkeypatch.setattr(memory, "check", lambda *given: asked.append(given[2]) or through(*given))
+    runs = planned("task=dream", *pictures(folder), "images.item=0,3", "objective=layer", "task.tile=null")
+    task_of(runs[0]).check(runs, torch.device("cpu"))
+    assert {(40, 60), (120, 80)} <= set(asked)
+
+
+def test_a_schedule_of_the_learning_rate_bothers_no_task_without_steps():
+    for task in ("attribute", "statistics", "examples"):
+        assert the_run(f"task={task}", "lr_scheduler=cosine", "objective=logit").config["task"]
+
+
+def test_a_picture_that_has_changed_is_read_again(tmp_path):
+    images = torch.zeros(1, 3, 4, 4)
+    for number, colour in enumerate(("red", "green")):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / "one.png")
+        os.utime(tmp_path / "one.png", (number, number))
+        seen = reference(File(str(tmp_path / "one.png")), None, images)[0, :, 0, 0]
+        assert seen.argmax() == number

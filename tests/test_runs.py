@@ -71,12 +71,17 @@ def test_an_id_is_sixteen_hex_digits_and_the_same_in_every_process():
         [("parameterisation.size=32", "transform.size=32"), ("parameterisation.size=32", "transform.size=[32,32]"),
          ("parameterisation.size=32", "transform.size=null")],
         [("task.snapshots=[2,1]",), ("task.snapshots=[1,2,2]",)],
+        [("task=statistics", f"task.size={size}") for size in ("224", "[224,224]")],
+        # what changes nothing but speed, or nothing at all
+        [("task=examples", f"task.images_at_once={number}") for number in (16, 32)],
+        [("task.frames=16",), ("task.frames=32",)],
         # the weights
         [("model=resnet18", "objective.channel=0", f"model.weights={name}")
          for name in ("DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1")],
         # sums
         [("objective=sum", "+objective@objective.terms.a=channel", weights)
-         for weights in ("seed=0", "objective.weights.a=1", "objective.weights.a=1.0", "objective.weights={a: 1}",
+         for weights in ("seed=0", "objective.weights.a=1", "objective.weights.a=[1,1]", "objective.weights.a=1.0",
+                         "objective.weights={a: 1}",
                          "objective.weights.b=null", "++objective.weights.zebra=null", "objective.weights=null")],
     ],
     ids=lambda spellings: " | ".join(" ".join(one) for one in spellings)[:60],

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from interpret_runs import shapes
 from interpret_runs.models import load
+from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel
 from interpret_runs.runner import devices
 from interpret_runs.runner.execute import check, execute, now
-from interpret_runs.runner.objects import build, model_of, stacked
+from interpret_runs.runner.objects import build, model_of, objective_of
 from interpret_runs.runner.store import Record, Store
 from interpret_runs.runner.tasks.visualise import Visualise
 
@@ -171,7 +172,7 @@ def test_random_weights_follow_their_seed():
 
 def test_stacking_keeps_the_order_of_runs():
     runs = planned("layer=early", "objective.channel=7,3,9")
-    objective = stacked(runs, model_of(runs[0], CPU))
+    objective = Objective.stack([objective_of(run, model_of(run, CPU)) for run in runs])
     assert isinstance(objective, Channel) and objective.channel == (7, 3, 9)
 
 

@@ -79,3 +79,10 @@ def test_a_config_names_classes_and_their_settings():
     assert erasing.p == 0.7 and list(erasing.scale) == [0.1, 0.2] and isinstance(apply.transforms[0], nn.Identity)
     with pytest.raises(LookupError, match="Nothing"):
         build({"_target_": "interpret_runs.v2.V2", "transforms": [{"_target_": "torchvision.transforms.v2.Nothing"}]})
+
+
+def test_a_transform_may_change_its_image_in_place(images):
+    made = V2([v2.RandomErasing(1, inplace=True)])
+    pixels = images.clone().requires_grad_()
+    made(pixels, torch.arange(4.0)[:, None]).sum().backward()
+    assert torch.equal(pixels.detach(), images) and (pixels.grad == 0).any() and (pixels.grad == 1).any()

@@ -483,6 +483,15 @@ def test_tiles_raise_the_score_of_the_whole(model):
     assert score(model, Channel("2", 1), found.images) > before + 0.1 * before.abs()
 
 
+def test_tiles_pull_as_strongly_as_the_whole(model):
+    start = double(size=(32, 32), std=0.1)
+    pulls = [
+        run(model, Channel("image", 1), start, tile=tile, steps=1, importance=True, rescue=False).importance
+        for tile in (None, 16)
+    ]
+    torch.testing.assert_close(*pulls)
+
+
 def test_tiles_suit_no_objective_that_compares_with_a_picture(model):
     with pytest.raises(ValueError, match=r"task\.tile suits objectives that look at parts"):
         run(model, Inversion("3", Shapes(0)), tile=16)

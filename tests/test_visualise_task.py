@@ -10,12 +10,15 @@ from batches import array, batch, done, file, one, pixels
 from command_line import PROJECT, QUICK, planned, the_run
 from PIL import Image
 
+from interpret_runs import metrics
+from interpret_runs.comparisons import Interpolation
 from interpret_runs.images import File, Folder
 from interpret_runs.models import Preprocessing, load
-from interpret_runs.objectives import Channel
-from interpret_runs.parameterisations import Fourier
+from interpret_runs.objectives import Channel, Logit
+from interpret_runs.parameterisations import Cppn, Fourier
 from interpret_runs.runner.index import build as index_of
 from interpret_runs.runner.store import Store
+from interpret_runs.runner.tasks import visualised
 from interpret_runs.scoring import score
 
 EARLY = (*QUICK, "layer=early")
@@ -224,6 +227,53 @@ def test_an_image_without_a_size_can_be_rendered_at_another(store):
     other = one(store, *cppn, "task.render_size=[24,40]", "parameterisation.images=2")
     assert pixels(store, other, "rendered").shape == (24, 80, 3)
     assert pixels(store, other).shape == (16, 32, 3)
+
+
+def test_an_image_is_rendered_once(store, monkeypatch):
+    made = []
+    through = Cppn.render
+    monkeypatch.setattr(Cppn, "render", lambda self, size, image: made.append(image) or through(self, size, image))
+    settings = ("task.steps=4", "task.snapshots=[1,2]", "task.animation=gif", "parameterisation.images=2")
+    one(store, *EARLY, "parameterisation=cppn", "task.render_size=24", *settings)
+    assert sorted(made) == [0, 1]
+
+
+def test_of_a_tiled_image_fresh_looks_see_what_the_network_saw(store, monkeypatch):
+    """Windows of the image, not the image shrunk to a window."""
+    seen = []
+    through = metrics.robustness
+    monkeypatch.setattr(metrics, "robustness", lambda *given: seen.append(given[2]) or through(*given))
+    record = one(store, *PLAIN, "parameterisation.size=[16,48]", "task.tile=16")
+    assert {tuple(part.shape[2:]) for part in seen} == {(16, 16)} and len(seen) >= 3
+    assert record["status"] == "ok"
+
+
+def test_a_head_that_asserts_an_images_size_loses_no_run(store, monkeypatch):
+    shown = type(load("shapes")).forward
+
+    def forward(self, images):
+        output = shown(self, images)
+        assert images.shape[2] == 64, "wrong size"
+        return output
+
+    monkeypatch.setattr(type(load("shapes")), "forward", forward)
+    record = one(store, *PLAIN)
+    assert record["status"] == "ok" and "predicted" not in record["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "target"),
+    [
+        (Logit(3), 3),
+        (Logit(3) + 0.1 * Channel("2", 1), 3),
+        (Channel("2", 1) - 0.1 * Logit(4), None),
+        (Interpolation(Logit(3), Logit(7)), None),
+        (Interpolation(Logit(3), Logit(3)), 3),
+    ],
+    ids=repr,
+)
+def test_a_run_has_a_target_where_all_its_images_have_one(objective, target):
+    assert visualised._target(objective) == target
 
 
 def test_what_is_transparent_is_so_in_the_file(store):

@@ -1,4 +1,4 @@
-"""Walking plain configs: mappings inside mappings and lists."""
+"""Walking plain configs: mappings inside mappings."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -67,8 +66,3 @@ def objective_of(run: Run, model: VisionModel) -> Objective:
     if not isinstance(made, Objective):
         raise TypeError(f"objective._target_ makes a {type(made).__name__}, not an Objective")
     return made.resolve(model.summary)
-
-
-def stacked(runs: Sequence[Run], model: VisionModel) -> Objective:
-    """One objective for a batch, row i for run i."""
-    return Objective.stack([objective_of(run, model) for run in runs])

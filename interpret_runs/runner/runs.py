@@ -12,9 +12,9 @@ from interpret_runs.runner.image_sets import ALL
 from interpret_runs.runner.labels import unit_label
 from interpret_runs.runner.nodes import Config, Path, node_at, nodes
 from interpret_runs.runner.summaries import summarise
+from interpret_runs.schedule import PRECISIONS
 from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file
 
-PRECISIONS = ("float32", "bfloat16")
 # Keys of which runs in one batch may differ.
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
 # Settings of objectives that are objectives themselves, beside the terms of a sum.
@@ -119,6 +119,8 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
             asked = str((composed.get("layer") or {}).get("path"))
             named["layer"] = asked if summary.aliases.get(asked, asked) in read else read[0]
     _close_files(config, digests)
+    if "size" in config["task"]:
+        config["task"]["size"] = _sides(config["task"]["size"])
     if "snapshots" in config["task"]:
         config["task"]["snapshots"] = _steps(config["task"]["snapshots"])
     if config.get("compute", {}).get("precision", PRECISIONS[0]) not in PRECISIONS:
@@ -222,7 +224,13 @@ def _weights(objective: Mapping[str, Any]) -> Config:
     """Weights of the terms there are; a weight given to no term stays, for the error it will cause."""
     given = objective.get("weights") or {}
     weights = {name: weight for name, weight in given.items() if weight is not None}
-    return {**dict.fromkeys(objective["terms"], 1.0), **weights}
+    return {**dict.fromkeys(objective["terms"], 1.0), **{name: _steady(weight) for name, weight in weights.items()}}
+
+
+def _steady(weight: Any) -> Any:
+    """A weight that changes from a number to the same number is that number."""
+    pair = isinstance(weight, (list, tuple)) and len(weight) == 2 and weight[0] == weight[1]
+    return weight[0] if pair else weight
 
 
 def _identity(config: Config, digests: dict[str, str]) -> Config:
@@ -235,6 +243,10 @@ def _identity(config: Config, digests: dict[str, str]) -> Config:
         model.pop("seed", None)
     if "model.weights" in digests:
         model["weights"] = {"sha256": digests["model.weights"]}
+    task = identity["task"]
+    task.pop("images_at_once", None)
+    if "animation" in task and task["animation"] is None:
+        task.pop("frames", None)
     image_sets.name_by_content(identity, digests)
     for key in FILE_KEYS:
         if f"parameterisation.{key}" in digests:

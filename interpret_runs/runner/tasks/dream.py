@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,10 +53,13 @@ class Dream(Task):
             require_whole("task.longest", self.longest)
         objective = objective_of(first, model)
         _require_suitable(objective)
-        size = self._size(build(first.config["images"]))
         transform: Transform = build(first.config["transform"])
-        fits = memory.check(model, {PIXELS}, size, 1, device)
-        for height, width in (octaves.sizes(size)[0], size):  # the smallest octave and the largest
+        whole = {self._size(build(first.config["images"]))}
+        for run in runs[1:]:
+            with suppress(OSError, LookupError, ValueError):  # it will fail by itself
+                whole.add(self._size(build(run.config["images"])))
+        fits = min(memory.check(model, {PIXELS}, size, 1, device) for size in whole)
+        for height, width in sorted({*whole, *(octaves.sizes(size)[0] for size in whole)}):
             part = (min(height, self.tile or height), min(width, self.tile or width))
             seen = part if transform.size is None else height_and_width(transform.size)
             with refused(model, seen):
@@ -103,8 +107,8 @@ class Dream(Task):
         )
         outcomes = []
         for place, run in enumerate(runs):
-            if step := int(found.failed[place]):
-                outcomes.append(Outcome(None, steps=step, error="score is not finite; lower optimizer.lr"))
+            if found.failed[place]:
+                outcomes.append(Outcome(None, error="score is not finite; lower optimizer.lr"))
                 continue
             image = found.images[place : place + 1]
             change = float((image - pictures[place]).square().mean().sqrt())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from interpret_runs import memory, metrics
 from interpret_runs.animation import mp4_bytes
@@ -33,6 +34,7 @@ from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import class_probabilities
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.tiles import windows
 from interpret_runs.transform import Transform
 from interpret_runs.transforms import Standard
 from interpret_runs.visualisation import visualise
@@ -92,6 +94,9 @@ class Visualise(Task):
         with refused(model, seen):
             fits = memory.check(model, objective.layers, seen, together * transform.views, device) // transform.views
         fits = min(fits, memory.check(model, {PIXELS}, made.size, together, device, made.copies))
+        if self.render_size is not None:
+            memory.check(model, {PIXELS}, height_and_width(self.render_size), 1, device, made.copies)
+        fits = min(fits, self._fit_with_frames(first, made.size, together))
         self._look_once(model, objective, made.to(device), transform, seen)
         try_optimizer(first, made.parameters(), self.steps)
         return max(1, fits // together)
@@ -117,16 +122,38 @@ class Visualise(Task):
         )
         images = found.images.to(device)
         opacity = None if found.transparent is None else found.transparent[:, 3:].to(device)
-        fresh = Standard(size=self._seen(made, transform))
-        looks = metrics.robustness(model, objective, images, fresh, made.seeds, FRESH_DRAWS, made.images, opacity)
+        looks, probabilities = self._fresh_looks(model, objective, images, made, opacity, self._seen(made, transform))
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
         frame_steps = sorted(self.schedule(runs[0]).frame_steps)
-        result = Result(model, found, looks, class_probabilities(model, fresh.clean(images)), self, frame_steps)
+        result = Result(model, found, looks, probabilities, self, frame_steps)
         outcomes = []
         for place, run in enumerate(runs):
             own = None if among is None else among[:, place]
             outcomes.append(result.outcome(place, made.images, objectives[place], own, text(run)))
         return outcomes
+
+    def _fresh_looks(
+        self,
+        model: VisionModel,
+        objective: Objective,
+        images: Tensor,
+        made: Parameterisation,
+        opacity: Tensor | None,
+        seen: tuple[int, int],
+    ) -> tuple[metrics.Fresh, Tensor | None]:
+        """What the network says of the images under draws not optimised with, and of the images as they are.
+
+        Of images larger than a tile, that is the mean over the windows in which it saw them.
+        """
+        fresh, looks, said = Standard(size=seen), [], []
+        for down, across in windows(made.size, self.tile or max(made.size), 0):
+            part = images[..., down, across]
+            covered = None if opacity is None else opacity[..., down, across]
+            settings = (fresh, made.seeds, FRESH_DRAWS, made.images, covered)
+            looks.append(metrics.robustness(model, objective, part, *settings))
+            said.append(class_probabilities(model, fresh.clean(part)))
+        known = [one for one in said if one is not None]
+        return metrics.Fresh.mean(looks), torch.stack(known).mean(0) if known else None
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""
@@ -156,6 +183,8 @@ class Visualise(Task):
         if self.render_size is not None:
             require_size("task.render_size", self.render_size)
         if self.data is not None:
+            if not isinstance(self.data, ImageSet):
+                raise TypeError(f"task.data is {self.data!r}; it is a set of images: task.data='${{images}}'")
             require_readable(self.data)
 
     def _require_suitable(self, objective: Objective) -> None:
@@ -166,6 +195,18 @@ class Visualise(Task):
             raise ValueError(f"{rule}: task.tile=null")
         if self.data is not None:
             require_one_image(objective, "task.data scores one at a time: task.data=null")
+
+    def _fit_with_frames(self, run: Run, size: tuple[int, int], together: int) -> int:
+        """How many images have room for their frames on the host, where they are kept and then joined."""
+        host = torch.device("cpu")
+        each = 2 * 3 * size[0] * size[1] * max(1, len(self.schedule(run).frame_steps))
+        free = memory.available(host)
+        if each * together > free:
+            raise ValueError(
+                f"task.frames={self.frames} of {size[0]}x{size[1]} need about {each * together / 2**30:.1f} GiB, "
+                f"and {free / 2**30:.1f} GiB are free; about {self.frames * free // (each * together)} frames fit"
+            )
+        return free // each
 
     def _look_once(
         self,

@@ -13,7 +13,7 @@ from interpret_runs import metrics
 from interpret_runs.animation import gif_bytes, mp4_bytes
 from interpret_runs.heat_maps import importance_opacity
 from interpret_runs.models import VisionModel
-from interpret_runs.objective import Objective
+from interpret_runs.objective import Objective, Sum, Weight
 from interpret_runs.runner.tasks.task import Files, Outcome, Text, npy, picture
 from interpret_runs.visualisation import Visualisation
 
@@ -129,8 +129,16 @@ class Result:
 
 
 def _target(objective: Objective) -> int | None:
-    """The class that an objective is after, if it is after one."""
+    """The class that an objective is after, if it is after one only."""
     own = getattr(objective, "target", None)
     if isinstance(own, int):
         return own
-    return next((found for part in objective.parts if (found := _target(part)) is not None), None)
+    parts = objective.parts
+    if isinstance(objective, Sum):
+        parts = tuple(part for part, weight in zip(objective.terms, objective.weights, strict=True) if _wanted(weight))
+    found = {target for part in parts if (target := _target(part)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _wanted(weight: Weight) -> bool:
+    return (weight[1] if isinstance(weight, tuple) else weight) > 0
