@@ -54,6 +54,8 @@ def read_state(file: str) -> dict[str, Tensor]:
         reason = (
             str(error).strip().splitlines()[0][:160] if not isinstance(error, KeyError) and str(error) else "damaged"
         )
+        if isinstance(error, UnpicklingError) and "Weights only load failed" in reason:
+            reason = "it holds more than tensors; save net.state_dict() instead"
         raise ValueError(f"{file} cannot be read as weights: {reason}") from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

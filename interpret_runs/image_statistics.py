@@ -162,7 +162,9 @@ def _read(path: Path, mtime: int) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ValueError(str(error)) from error
     if not {"colour"} <= tensors.keys() <= {"colour", "magnitude"}:
-        raise ValueError(f"it holds {', '.join(sorted(tensors)) or 'nothing'}, not colour and magnitude")
+        names = sorted(tensors)
+        held = ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+        raise ValueError(f"it holds {held or 'nothing'}, not colour and magnitude")
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 

@@ -24,7 +24,7 @@ from interpret_runs.summary import OPACITY, PIXELS
 COPIES_OF_AN_IMAGE = 16
 # Room for what the estimate does not see: the allocator's slack and the backward pass's working space.
 MARGIN = 1.25
-# How the allocators of CPU (elsewhere, Windows), CUDA's driver and Apple's GPU, and cuBLAS and cuDNN, say that none is left.
+# What torch's allocators, CUDA's driver, cuBLAS and cuDNN say when none is left.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED")
 
 

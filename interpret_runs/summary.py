@@ -138,15 +138,15 @@ class ModelSummary:
         Units that the network does not have raise LookupError; `top1` stays, as it needs an image.
         """
         resolved = dict(fields)
-        if isinstance(resolved.get("layer"), str):
-            resolved["layer"] = self.layer(resolved["layer"]).path
+        if isinstance(resolved.get("layer"), (str, int)):
+            resolved["layer"] = self.layer(str(resolved["layer"])).path  # YAML reads 2 as a number
             if resolved.get("channel") is not None:
                 resolved["channel"] = self._exact_channel(resolved["layer"], resolved["channel"])
             if "direction" in resolved:
                 self._check_direction(resolved["layer"], resolved["direction"])
         if "paths" in resolved:
             paths = resolved["paths"] if isinstance(resolved["paths"], (list, tuple)) else [resolved["paths"]]
-            resolved["paths"] = [self.layer(path).path for path in paths]
+            resolved["paths"] = [self.layer(str(path)).path for path in paths]
         for name in CLASSES:
             if name in resolved and resolved[name] != TOP:
                 wanted = resolved[name]

@@ -135,3 +135,9 @@ def test_a_weights_file_runs_no_code(tmp_path):
     for name in ("plain", "zipped", "module"):
         with pytest.raises(ValueError, match="cannot be read as weights"):
             read_state(str(tmp_path / f"{name}.pth"))
+
+
+def test_a_whole_network_is_no_state_dict(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"cannot be read as weights: it holds more than tensors; save net.state_dict"):
+        read_state(str(tmp_path / "net.pth"))

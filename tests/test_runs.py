@@ -477,3 +477,8 @@ def test_layers_of_a_deep_dream_are_made_exact():
 )
 def test_composed_units_have_names(overrides, unit):
     assert the_run(*overrides).unit == unit
+
+
+def test_a_layer_that_yaml_reads_as_a_number_is_a_name():
+    custom = ("model=custom", "model.factory=networks:plain", "model.input_size=16")
+    assert the_run(*custom, "layer.path=2").config["objective"]["layer"] == "2"

@@ -280,7 +280,7 @@ def test_grids_hold_visualisations_and_attributions():
     planned = here("-m", grids, "seed=0,1", "sweep.dry_run=true")
     assert "plan: 8 runs, 2 duplicates left out" in planned.out, planned.err
     wrong = here("-m", grids, "sweep.dry_run=true", "task.rescue=false").error
-    assert wrong.startswith("no key 'task.rescue' beside some of the groups that the sweep chooses")
+    assert wrong.startswith("some of the options that the sweep chooses have no key 'task.rescue'")
 
 
 def test_the_basic_launcher_works_too():

@@ -72,6 +72,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; what is done is kept, and the same command does the rest", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # who read the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if full:
             raise

@@ -23,6 +23,9 @@ def one_line(error: Exception, arguments: Sequence[str]) -> str:
         return _missing_option(text)
     if unknown := re.search(r"Could not (?:override|delete)[^']* '([^']+)'", text):
         return _unknown_key(unknown[1], arguments)
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
+        key, _, values = several[1].partition("=")
+        return f"{several[1]} is a sweep: add -m; or quote one value with commas, or take a list: {key}=[{values}]"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: {text.splitlines()[0]} (quote values with spaces or commas)"
     if isinstance(error, (HydraException, CompactHydraException, OmegaConfBaseException)):
@@ -50,7 +53,10 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
         return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
     keys = sorted({*_keys(_composed(arguments)), *groups})
     if key in keys:
-        return f"no key {key!r} beside some of the groups that the sweep chooses; give it to the others in a grid"
+        return (
+            f"some of the options that the sweep chooses have no key {key!r}: sweep those that have it by another "
+            "command with the same name=..., or in a grid of their own (sweep.grids, see conf/experiment)"
+        )
     inside = [name for name in keys if name.startswith(key.rpartition(".")[0] + ".")] if "." in key else []
     close = nearest(key, inside or keys)
     return f"no key or group {key!r}; closest: {close} (--cfg job shows all)"

@@ -81,6 +81,8 @@ def show_results(
     dead = sum(record["metrics"].get("alive") is False for record in records.values())
     if dead:
         console.print(f"{dead} images are dead: the score is not above 0, or the image is flat (index column alive)")
+    if skipped := max((record["metrics"].get("pictures_skipped", 0) for record in records.values()), default=0):
+        console.print(f"{skipped} pictures cannot be read, and were left out (examples.json of a run names them)")
     failed = [run for run in plan.runs if run.id in records and records[run.id]["status"] == "failed"]
     if failed:
         _show_failures(failed, records)

@@ -20,7 +20,11 @@ from interpret_runs.summary import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-CHOICES = ("model", "layer", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
+CHOICES = (
+    *("model", "layer", "objective", "parameterisation", "transform", "optimizer", "lr_scheduler"),
+    *("attribution", "images"),
+)
+SELDOM = ("lr_scheduler",)  # said only where it varies
 PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision")
 HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "examples": "Dataset examples"}
 BESIDE = ("visualise", "examples")
@@ -214,7 +218,11 @@ def _section(heading: str, runs: Sequence[Run], left_out: int) -> Section:
     failed = sum(_fault(run) == "failed" for run in runs)
     heading += f": {len(runs)} run{'s' * (len(runs) != 1)}"
     heading += f", {failed} failed" * (failed > 0) + f", {left_out} more left out" * (left_out > 0)
-    same = [name for name in (*CHOICES, "unit") if runs[0].get(name) and len(_values(runs, name)) == 1]
+    same = [
+        name
+        for name in (*CHOICES, "unit")
+        if name not in SELDOM and runs[0].get(name) and len(_values(runs, name)) == 1
+    ]
     constant = ", ".join(f"{name} {runs[0][name]}" for name in same)
     table = _table(heading, constant, runs, main, others) if main and others else None
     return table or _flow(heading, constant, runs, [main or usual, *others] if main or not others else others)

@@ -226,5 +226,9 @@ def _show(record: Record, store: Store, again: bool) -> None:
     )
     if metrics.get("alive") is False:
         console.print("this image is dead: the score is not above 0, or the image is flat", style="yellow")
+    if skipped := metrics.get("pictures_skipped"):
+        console.print(
+            f"{skipped} of {skipped + metrics['pictures']} pictures cannot be read, and were left out", style="yellow"
+        )
     shown = [record["artefacts"][name] for name in MAIN if name in record["artefacts"]]
     console.print(str(store.root / shown[0]["path"]), highlight=False, soft_wrap=True, markup=False)
