@@ -17,6 +17,9 @@ from interpret_runs.objective import Objective
 # Larger pieces save nothing: on a CPU the caches are full, on a GPU the kernels.
 AT_ONCE = 32
 AT_ONCE_GPU = 128
+# Bytes of a piece on a CPU, where large tensors cost: each is mapped afresh, page by page, and no cache holds it.
+# Gradients of SqueezeNet at 224 px take twice as long by 32 as by 8.
+ROOM_ON_CPU = 400 * 2**20
 COPIES = 8  # numbers held for each number of a variant: itself, its gradient, what it is made from
 
 Make = Callable[[Tensor, Tensor], Tensor]
@@ -30,12 +33,15 @@ def fitting(model: nn.Module, layers: Collection[str], images: Tensor) -> int:
     A network that cannot be traced without data is shown the most, and less once memory has run out; see
     `in_pieces`.
     """
-    most = AT_ONCE_GPU if images.device.type == "cuda" else AT_ONCE
+    on_cpu = images.device.type == "cpu"
+    most = AT_ONCE if on_cpu else AT_ONCE_GPU
     try:
         each = memory.bytes_per_image(model, layers, (images.shape[2], images.shape[3]), COPIES)
     except RuntimeError:
         return most
-    return max(1, min(most, memory.available(images.device) // max(1, each)))
+    room = memory.available(images.device)
+    room = min(room, ROOM_ON_CPU) if on_cpu else room
+    return max(1, min(most, room // max(1, each)))
 
 
 def in_pieces(total: int, work: Callable[[int, int], None], at_once: int) -> None:

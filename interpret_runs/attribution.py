@@ -1,0 +1,65 @@
+"""What an attribution is, and the questions every method asks of a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from interpret_runs.objective import Objective
+from interpret_runs.scoring import frozen, score
+from interpret_runs.summary import ModelSummary
+
+
+class Attribution(ABC):
+    """A function of (model, objective, images) that returns one signed map per image.
+
+    Images are RGB in [0, 1], (B, 3, H, W), on the model's device; maps are raw, (B, H, W). Image i is
+    explained for unit ``rows[i]`` of a stacked objective, by default unit i. The model and the caller's
+    images are left as they were. A map depends on its image, its unit and the settings alone: neither on the
+    other images of the batch nor on how many fit into memory at once.
+    """
+
+    @abstractmethod
+    def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+        """The maps of images that need no gradient of their caller, with a frozen model."""
+
+    def __call__(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        if rows is None:
+            rows = torch.arange(len(images), device=images.device)
+        with torch.enable_grad(), frozen(model):
+            return self.maps(model, objective, images.detach(), rows).detach()
+
+    def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:  # noqa: B027  # most explain all
+        """Raise LookupError where the method cannot explain `objective`; by a pass or two over (1, 3, H, W)."""
+
+    def resolve(self, summary: ModelSummary) -> Self:
+        """The same method with its layer, if it has one, as a dotted path."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **summary.resolve(values))  # type: ignore[type-var]
+
+    def measure(
+        self, model: nn.Module, objective: Objective, images: Tensor, maps: Tensor, rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Numbers that tell whether the maps can be trusted, (B,) each; none for most methods."""
+        return {}
+
+
+def gradients(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+    """``d score_i / d image_i``, (B, 3, H, W): of the sum over the batch, as no score depends on another image."""
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        total = score(model, objective, images, rows).sum()
+        gradient: Tensor | None = (
+            torch.autograd.grad(total, images, allow_unused=True)[0] if total.requires_grad else None
+        )
+    return torch.zeros_like(images) if gradient is None else gradient
+
+
+def scores(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+    """The score of each image, (B,), without a graph."""
+    with torch.no_grad():
+        return score(model, objective, images, rows)
