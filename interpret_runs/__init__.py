@@ -12,6 +12,8 @@ _HOME = {
     "Schedule": "schedule",
     "score": "scoring",
     "load_index": "runner.index",
+    "AttributionMap": "attribution_map",
+    "read_map": "attribution_map",
 }
 
 
@@ -22,4 +24,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'interpret_runs' has no attribute {name!r}")
 
 
-__all__ = ["VisionModel", "Schedule", "load", "load_index", "score", "visualise"]
+__all__ = ["AttributionMap", "Schedule", "VisionModel", "load", "load_index", "read_map", "score", "visualise"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
+from math import isfinite
 from typing import Self
 
 import torch
@@ -63,3 +64,20 @@ def scores(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor)
     """The score of each image, (B,), without a graph."""
     with torch.no_grad():
         return score(model, objective, images, rows)
+
+
+def largest_colour(gradient: Tensor) -> Tensor:
+    """Of the three numbers at each pixel, (B, 3, H, W), the one with the largest magnitude, (B, H, W)."""
+    return gradient.gather(1, gradient.abs().argmax(1, keepdim=True)).squeeze(1)
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Raise ValueError where the setting `name` is not a whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"attribution.{name} is {value!r}; it must be a whole number from {least} on")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise ValueError where the setting `name` is not a finite number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (isfinite(value) and value >= 0):
+        raise ValueError(f"attribution.{name} is {value!r}; it must be a finite number from 0 on")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from interpret_runs.activations import Activations, capture
-from interpret_runs.images import ImageSet, Picture
+from interpret_runs.image_sets import loaded
+from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel
@@ -20,8 +20,6 @@ from interpret_runs.references import reference
 from interpret_runs.scoring import frozen
 from interpret_runs.summary import OPACITY
 from interpret_runs.variants import in_pieces
-
-READERS = 3  # threads that decode images while the network computes
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def _batches(
     """Indices (B,) and pixels (B, 3, H, W) of the images that can be read; the others are added to `skipped`."""
     indices: list[int] = []
     pixels: list[Tensor] = []
-    for index, loading in _loading(dataset, preprocessing, 2 * size):
+    for index, loading in enumerate(loaded(dataset, preprocessing, 2 * size)):
         try:
             pixels.append(loading.result().pixels)
         except (OSError, LookupError, ValueError) as error:
@@ -231,16 +229,3 @@ def _batches(
             indices, pixels = [], []
     if indices:
         yield torch.tensor(indices), torch.stack(pixels)
-
-
-def _loading(
-    dataset: Sequence[ImageSet], preprocessing: Preprocessing, ahead: int
-) -> Iterator[tuple[int, Future[Picture]]]:
-    """The images in order, while others, `ahead` of them, are being read."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[tuple[int, Future[Picture]]] = deque()
-        for index, image in enumerate(dataset):
-            waiting.append((index, pool.submit(image, preprocessing)))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting

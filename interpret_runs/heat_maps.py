@@ -1,33 +1,57 @@
-"""Maps drawn as pictures: one colour a value, beside a colour bar or over the photograph they explain.
+"""Maps drawn as pictures: one colour a value, beside a colour bar, over the photograph they explain, or as contours.
 
 Maps are raw and signed, (H, W); scaling belongs here. A signed map is drawn with a diverging colour table whose
-neutral middle is zero, an unsigned one with a perceptually uniform table that starts at zero.
+neutral middle is zero, an unsigned one with a perceptually uniform table that starts at zero. The limit is the value
+of the last colour. Photographs are drawn as they are, never resized to fit a map.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from interpret_runs.attribution_map import resized
+from interpret_runs.colour_bar import INK, PAPER, coloured, grey, with_bar
 from interpret_runs.images import to_pil
 
-SIGNED, UNSIGNED = "RdBu_r", "inferno"
 SMALLEST = 224  # pixels; lower maps are scaled up
-INK, FRAME = (38, 38, 38), (200, 200, 200)
-PAPER = (255, 255, 255)
+FINEST = 4096  # pixels of the longer side of a drawing from which lines are scaled down
+
+Photograph = Tensor | Image.Image
 
 
 def robust_limit(values: Tensor, share: float = 0.99) -> float:
     """The magnitude that `share` of the values do not pass, so that a few outliers do not hide all others.
 
     `limit_of` where that is 0. What is beyond it is drawn in the last colour.
+
+    Raises:
+        ValueError: a share outside [0, 1]; also what `limit_of` raises.
     """
-    magnitudes = values.abs().flatten().sort().values
-    return float(magnitudes[int(share * (len(magnitudes) - 1))]) or limit_of(values)
+    largest = limit_of(values)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}; it must be a number from 0 to 1")
+    magnitudes = values.detach().abs().flatten().sort().values
+    return float(magnitudes[int(share * (len(magnitudes) - 1))]) or largest
+
+
+def shared_limit(maps: Iterable[Tensor], share: float = 0.99) -> float:
+    """The `robust_limit` of the values of all maps together: one scale for a figure. Shapes may differ.
+
+    Raises:
+        ValueError: no maps; also what `robust_limit` raises.
+    """
+    values = [one.detach().flatten().double().cpu() for one in maps]
+    if not values:
+        raise ValueError("there are no maps to share a limit; give at least one")
+    return robust_limit(torch.cat(values), share)
 
 
 def importance_opacity(importance: Tensor, share: float = 0.95) -> Tensor:
@@ -35,7 +59,7 @@ def importance_opacity(importance: Tensor, share: float = 0.95) -> Tensor:
 
     The most important pixels, all but `share` of an image, are opaque (after Fel et al., 2023).
     """
-    limits = torch.tensor([robust_limit(one, share) or 1.0 for one in importance])
+    limits = importance.new_tensor([robust_limit(one, share) or 1.0 for one in importance])
     return (importance / limits.view(-1, 1, 1)).clamp(0, 1)[:, None]
 
 
@@ -53,10 +77,12 @@ def limit_of(values: Tensor) -> float:
     return limit
 
 
-def heat_map(values: Tensor, limit: float | None = None, signed: bool | None = None) -> Image.Image:
+def heat_map(
+    values: Tensor, limit: float | None = None, signed: bool | None = None, interpolation: str = "nearest"
+) -> Image.Image:
     """The map (H, W) in colours, with a colour bar in the map's own units at its right.
 
-    A pixel becomes a square of whole pixels, so that the picture is at least `SMALLEST` pixels high.
+    Each side grows by one whole factor, so that the picture is at least `SMALLEST` pixels high.
 
     Args:
         values: the map.
@@ -64,13 +90,17 @@ def heat_map(values: Tensor, limit: float | None = None, signed: bool | None = N
             default; 0, as in a map of zeros, stands for 1.
         signed: colours from -limit to limit, or from 0 to limit (negative values drawn as 0); by default signed
             where any value is below 0.
+        interpolation: ``nearest``, a square for each pixel, or ``bilinear``.
 
     Raises:
-        ValueError: not a map, values that are not finite, a limit that is not a positive number.
+        ValueError: not a map, values that are not finite, a limit that is not a positive number, another
+            interpolation.
     """
-    clipped = limit is not None and limit_of(values) > limit > 0
-    relative, limit, signed = _relative(values, limit, signed)
-    return _with_bar(enlarged(_coloured(relative, signed)), limit, signed, clipped)
+    parts, limit, signed = _parts(values, limit, signed)
+    below, above = signed and bool((parts < -1).any()), bool((parts > 1).any())
+    factor = math.ceil(SMALLEST / len(values))
+    parts = resized(parts, (factor * parts.shape[0], factor * parts.shape[1]), interpolation)
+    return with_bar(coloured(parts, signed), limit, signed, below, above)
 
 
 def enlarged(picture: Image.Image) -> Image.Image:
@@ -80,26 +110,79 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 
 def overlay(
-    image: Tensor, values: Tensor, limit: float | None = None, signed: bool | None = None, strength: float = 0.6
+    image: Photograph,
+    values: Tensor,
+    limit: float | None = None,
+    signed: bool | None = None,
+    opacity: float = 0.6,
+    interpolation: str | None = None,
 ) -> Image.Image:
-    """The map (H, W) laid over the greyed image (3, H, W), in the image's size and the colours of `heat_map`.
+    """The map (H, W) laid over the greyed image, in the image's size and the colours of `heat_map`.
 
-    A value's opacity is ``strength * |value| / limit``: where the map is zero the grey photograph shows as it is.
+    A value's opacity is ``opacity * |value| / limit``: where the map is zero the grey photograph shows as it is.
+
+    Args:
+        image: (3, H, W), RGB in [0, 1], or a photograph. Of another size than the map, it shows the same field: the
+            map is stretched over it.
+        values, limit, signed: as for `heat_map`.
+        opacity: of the last colour, from 0 to 1.
+        interpolation: how a map of another size than the image is resized, ``nearest`` or ``bilinear``.
 
     Raises:
-        ValueError: as `heat_map`, or sizes that differ, or a strength outside [0, 1].
+        ValueError: as `heat_map`, or sizes that differ without an `interpolation`, or an opacity outside [0, 1].
     """
-    if image.shape[-2:] != values.shape:
-        raise ValueError(f"a map of shape {tuple(values.shape)} does not fit an image of {tuple(image.shape)}")
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength is a number from 0 to 1, not {strength}")
-    relative, limit, signed = _relative(values, limit, signed)
-    grey = to_pil(image).convert("L").convert("RGB")
-    return Image.composite(_coloured(relative, signed), grey, _levels(strength * 255 * relative.abs()))
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity is {opacity}; it must be a number from 0 to 1")
+    photo = photograph(image)
+    parts, _, signed = _parts(values, limit, signed)
+    parts = _fitted(parts, photo, interpolation)
+    mask = grey(opacity * 255 * parts.abs().clamp(max=1))
+    return Image.composite(coloured(parts, signed), photo.convert("L").convert("RGB"), mask)
 
 
-def _relative(values: Tensor, limit: float | None, signed: bool | None) -> tuple[Tensor, float, bool]:
-    """The map in float64 as parts of the limit, in [-1, 1] or [0, 1]; the limit; whether it is signed."""
+def contours(
+    image: Photograph,
+    values: Tensor,
+    levels: Sequence[float],
+    limit: float | None = None,
+    signed: bool | None = None,
+    interpolation: str | None = None,
+) -> Image.Image:
+    """The photograph with a line around each region where the map (H, W) passes a level, in the level's colour.
+
+    Levels are shares of the limit, in (0, 1]; in signed maps each has a line at minus that share too. Lines run where
+    the map, read bilinearly between the centres of the picture's pixels, equals the level.
+
+    Args:
+        image, values, limit, signed, interpolation: as for `overlay`.
+        levels: where there are lines.
+
+    Raises:
+        ValueError: as `overlay`, or a level outside (0, 1].
+    """
+    for level in levels:
+        if not 0 < level <= 1:
+            raise ValueError(f"a level is {level}; levels are shares of the limit, above 0 and at most 1")
+    photo = photograph(image)
+    parts, _, signed = _parts(values, limit, signed)
+    parts = _fitted(parts, photo, interpolation)
+    width = max(1.5, min(photo.size) / 160)
+    for level, side in product(sorted(levels), (-1, 1) if signed else (1,)):
+        lines = _lines(side * parts, level)
+        line = coloured(torch.full((1, 1), side * level), signed)
+        edge = PAPER if line.convert("L").tobytes()[0] < 128 else INK  # seen on dark photographs and light ones
+        for thickness, colour in ((2 * width, edge), (width, line.tobytes())):
+            photo.paste(tuple(colour), mask=_ink(lines, photo.size, thickness))
+    return photo
+
+
+def photograph(image: Photograph) -> Image.Image:
+    """A copy in RGB."""
+    return image.convert("RGB") if isinstance(image, Image.Image) else to_pil(image).convert("RGB")
+
+
+def _parts(values: Tensor, limit: float | None, signed: bool | None) -> tuple[Tensor, float, bool]:
+    """The map in float64 as parts of the limit; the limit; whether it is signed."""
     if values.ndim != 2:
         raise ValueError(f"a map has shape (H, W), not {tuple(values.shape)}")
     largest = limit_of(values)
@@ -109,83 +192,34 @@ def _relative(values: Tensor, limit: float | None, signed: bool | None) -> tuple
     limit = limit if limit > 1e-300 else 1.0
     values = values.detach().double()
     signed = bool((values < 0).any()) if signed is None else signed
-    return (values / limit).clamp(-1 if signed else 0, 1), limit, signed
+    return values / limit, limit, signed
 
 
-def _coloured(relative: Tensor, signed: bool) -> Image.Image:
-    """RGB of parts of the limit; signed, values that differ only in sign lie as far from the table's middle."""
-    table = _table(signed)
-    last = len(table) // 3 - 1
-    picture = _levels((relative + 1) * (last / 2) if signed else relative * last)
-    picture.putpalette(table)
-    return picture.convert("RGB")
+def _fitted(parts: Tensor, photo: Image.Image, interpolation: str | None) -> Tensor:
+    """The map in the photograph's size."""
+    if interpolation is not None:
+        return resized(parts, (photo.height, photo.width), interpolation)
+    if tuple(parts.shape) != (photo.height, photo.width):
+        raise ValueError(
+            f"a map of shape {tuple(parts.shape)} does not fit an image of {(photo.height, photo.width)}; "
+            "say how to resize it: interpolation='bilinear' or 'nearest'"
+        )
+    return parts
 
 
-def _levels(levels: Tensor) -> Image.Image:
-    """A tensor (H, W) of 0 to 255, rounded, as a grey picture."""
-    height, width = levels.shape
-    return Image.frombytes("L", (width, height), levels.round().to(torch.uint8).cpu().numpy().tobytes())
+def _lines(parts: Tensor, level: float) -> Iterable[np.ndarray[Any, Any]]:
+    """Where the map equals `level`, as lines of (x, y), (n, 2) each, in pixels from the picture's corner."""
+    from contourpy import contour_generator
+
+    heights = np.pad(parts.cpu().numpy(), 1, mode="edge")  # else lines would end at the centres of the outer pixels
+    return [np.asarray(line) - 0.5 for line in contour_generator(z=heights, line_type="Separate").lines(level)]
 
 
-@cache
-def _table(signed: bool) -> bytes:
-    """The colours from the lowest value to the highest, three bytes each: 255, which have a middle, or 256."""
-    from matplotlib import colormaps
-
-    size = 255 if signed else 256
-    colours = colormaps[SIGNED if signed else UNSIGNED].resampled(size)(range(size), bytes=True)
-    return bytes(colours[:, :3].tobytes())
-
-
-# --- the colour bar ---------------------------------------------------------------------------------------------
-
-
-def _with_bar(colours: Image.Image, limit: float, signed: bool, clipped: bool) -> Image.Image:
-    """The coloured map with its bar and the numbers, on white; lengths go with the picture's height.
-
-    Where values lie beyond the limit, the bar ends in a point, as bars with extensions do.
-    """
-    width, height = colours.size
-    letters = max(11, min(20, round(height / 19)))
-    font = _font(letters)
-    ticks = _ticks(limit, signed)
-    gap, bar, dash = letters, letters, letters // 3
-    text = 1 + width + gap + bar + 2 * dash
-    labels = max(font.getlength(label) for _, label in ticks)
-    margin = letters // 2 + 1  # half a label sticks out above and below the bar
-    sheet = Image.new("RGB", (math.ceil(text + labels) + margin, height + 2 * margin), PAPER)
-    ramp = torch.linspace(1, -1 if signed else 0, height, dtype=torch.float64)
-    scale = _coloured(ramp[:, None], signed).resize((bar, height), Image.Resampling.NEAREST)
+def _ink(lines: Iterable[np.ndarray[Any, Any]], size: tuple[int, int], thickness: float) -> Image.Image:
+    """Lines as opacity, drawn larger and scaled down for smooth edges."""
+    factor = max(1, min(4, FINEST // max(size)))
+    sheet = Image.new("L", (factor * size[0], factor * size[1]))
     pen = ImageDraw.Draw(sheet)
-    for left, picture in ((1, colours), (1 + width + gap, scale)):
-        pen.rectangle((left - 1, margin - 1, left + picture.width, margin + height), outline=FRAME)
-        sheet.paste(picture, (left, margin))
-    if clipped:
-        left, right, ends = 1 + width + gap, 1 + width + gap + bar, [(margin, 1)] + [(margin + height, -1)] * signed
-        for y, side in ends:
-            for corner in (left, right):
-                pen.polygon([(corner, y), (corner, y + side * bar), ((left + right) / 2, y)], fill=PAPER)
-    for part, label in ticks:
-        down = (1 - part) / 2 if signed else 1 - part
-        y = margin + round(down * (height - 1))
-        pen.line((text - 2 * dash, y, text - dash, y), fill=INK)
-        pen.text((text, y), label, fill=INK, font=font, anchor="lm")
-    return sheet
-
-
-def _ticks(limit: float, signed: bool) -> list[tuple[float, str]]:
-    """Places, as parts of the limit, and labels of round numbers: zero and two to four more a side."""
-    exponent = math.floor(math.log10(limit))
-    step = next(n for n in (2, 1, 0.5, 0.2) if limit / 10**exponent / n >= 2) * 10**exponent
-    count = int(limit / step * (1 + 1e-9))
-    return [(n * step / limit, _number(n * step)) for n in range(-count if signed else 0, count + 1)]
-
-
-def _number(value: float) -> str:
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
+    for line in lines:
+        pen.line([(x, y) for x, y in factor * line], fill=255, width=round(factor * thickness), joint="curve")
+    return sheet.resize(size, Image.Resampling.BOX)

@@ -17,9 +17,10 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import Tensor
 from torch.nn import functional
 
-from interpret_runs import photographs, shapes
+from interpret_runs import folders, photographs, shapes
+from interpret_runs.folders import Photograph
 from interpret_runs.models import Preprocessing
-from interpret_runs.summary import SHAPES_ITEMS
+from interpret_runs.summary import SHAPES_ITEMS, ModelSummary
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -51,14 +52,40 @@ def preprocess(photo: Image.Image, preprocessing: Preprocessing) -> Tensor:
     Normalised, it equals torchvision's ``ImageClassification`` preset. Where the
     crop would be larger than the resized photograph, the photograph is enlarged to cover it, not padded.
     """
-    height, width = preprocessing.size
-    tall, wide = _resized(photo, preprocessing.resize)
-    if tall < height or wide < width:
-        scale = max(height / photo.height, width / photo.width)
-        tall, wide = max(height, round(photo.height * scale)), max(width, round(photo.width * scale))
-    resized = photo.convert("RGB").resize((wide, tall), Image.Resampling[preprocessing.interpolation.upper()])
-    top, left = round((tall - height) / 2), round((wide - width) / 2)
-    return to_tensor(resized.crop((left, top, left + width, top + height)))
+    frame = _Frame.of(photo, preprocessing)
+    return to_tensor(frame.crop(frame.resize(photo, preprocessing.interpolation)))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """How a photograph is resized, and where in it the crop lies, in pixels after resizing.
+
+    Attributes:
+        whole: (height, width) of the resized photograph.
+        corner: (top, left) of the crop.
+        size: (height, width) of the crop.
+    """
+
+    whole: tuple[int, int]
+    corner: tuple[int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, photo: Image.Image, preprocessing: Preprocessing) -> _Frame:
+        height, width = preprocessing.size
+        tall, wide = _resized(photo, preprocessing.resize)
+        if tall < height or wide < width:
+            scale = max(height / photo.height, width / photo.width)
+            tall, wide = max(height, round(photo.height * scale)), max(width, round(photo.width * scale))
+        return cls((tall, wide), (round((tall - height) / 2), round((wide - width) / 2)), preprocessing.size)
+
+    def resize(self, photo: Image.Image, interpolation: str) -> Image.Image:
+        """The photograph, not cropped."""
+        return photo.convert("RGB").resize(self.whole[::-1], Image.Resampling[interpolation.upper()])
+
+    def crop(self, resized: Image.Image) -> Image.Image:
+        (top, left), (height, width) = self.corner, self.size
+        return resized.crop((left, top, left + width, top + height))
 
 
 def _resized(photo: Image.Image, short: int) -> tuple[int, int]:
@@ -105,12 +132,57 @@ class Picture:
         name: short, for labels and the index.
         label: the name of the true class, where known.
         mask: (H, W) bool, true on the object, where known.
+        whole: the photograph in its own proportions, of which `pixels` are a part, as large; None where they are all.
+        corner: (top, left) of `pixels` in `whole`.
     """
 
     pixels: Tensor
     name: str
     label: str | None = None
     mask: Tensor | None = None
+    whole: Image.Image | None = None
+    corner: tuple[int, int] = (0, 0)
+
+    def in_whole(self, drawn: Image.Image) -> Image.Image:
+        """The whole photograph with `drawn` over the part that the network saw.
+
+        Raises:
+            ValueError: `drawn` is not as large as `pixels`.
+        """
+        height, width = self.pixels.shape[1:]
+        if (drawn.height, drawn.width) != (height, width):
+            raise ValueError(f"what is drawn has {drawn.height}x{drawn.width} pixels, not the {height}x{width} seen")
+        shown = drawn.convert("RGB") if self.whole is None else self.whole.copy()
+        shown.paste(drawn, self.corner[::-1])
+        return shown
+
+    def class_index(self, summary: ModelSummary) -> int | None:
+        """The class of a network that `label` names, an index or a label of its own; None without a label.
+
+        Raises:
+            LookupError: the network has no such class; the text names the closest.
+        """
+        return None if self.label is None else summary.class_index(self.label)
+
+
+def picture_of(
+    photo: Image.Image,
+    preprocessing: Preprocessing,
+    name: str,
+    label: str | None = None,
+    mask: Image.Image | None = None,
+) -> Picture:
+    """A photograph as a network sees it; its mask, in mode L and as large, goes the same way, to the nearest pixel."""
+    frame = _Frame.of(photo, preprocessing)
+    whole = frame.resize(photo, preprocessing.interpolation)
+    seen = None if mask is None else to_tensor(frame.crop(frame.resize(mask, "nearest")))[0] > 0.5
+    return Picture(to_tensor(frame.crop(whole)), name, label, seen, whole, frame.corner)
+
+
+def _read(found: Photograph, preprocessing: Preprocessing) -> Picture:
+    photo = photographs.read(found.path)
+    mask = None if found.mask is None else photographs.read_mask(found.mask, (photo.height, photo.width))
+    return picture_of(photo, preprocessing, found.name, found.label, mask)
 
 
 class ImageSet(ABC):
@@ -133,12 +205,20 @@ class ImageSet(ABC):
 
 @dataclass(frozen=True)
 class File(ImageSet):
-    """One image file."""
+    """One image file.
+
+    Args:
+        label: name of its class, where known.
+        mask: a file of its size, lighter than mid-grey on the object; ``photo.mask.png`` beside ``photo.jpg``, if there
+            is one, by default.
+    """
 
     path: str
+    label: str | None = None
+    mask: str | None = None
 
     def __call__(self, preprocessing: Preprocessing) -> Picture:
-        return Picture(preprocess(photographs.read(self.path), preprocessing), Path(self.path).name)
+        return _read(folders.single(self.path, self.label, self.mask), preprocessing)
 
     def items(self) -> Sequence[ImageSet]:
         return [self]
@@ -149,21 +229,32 @@ class File(ImageSet):
 
 @dataclass(frozen=True)
 class Folder(ImageSet):
-    """Image `item` of a folder: its place in the sorted folder, from 0, or its file name."""
+    """Image `item` of a folder: its place in the sorted folder, from 0, or its name; see `folders.listing`.
+
+    Args:
+        recursive: whether sub-folders count, which name the classes; by default if the folder itself holds no image.
+        labels: a CSV file with columns file and label.
+        masks: a folder of masks, see `File`, named like the images but for the suffix.
+    """
 
     path: str
     item: int | str = 0
+    recursive: bool | None = None
+    labels: str | None = None
+    masks: str | None = None
 
     def __call__(self, preprocessing: Preprocessing) -> Picture:
-        path = photographs.find(self.path, self.item)
-        return Picture(preprocess(photographs.read(path), preprocessing), path.name)
+        return _read(self._listing().find(self.item), preprocessing)
 
     def items(self) -> Sequence[ImageSet]:
-        # Files, as a folder of n images would otherwise be listed n times.
-        return [File(str(path)) for path in photographs.files(self.path)]
+        found = self._listing().photographs
+        return [File(str(one.path), one.label, None if one.mask is None else str(one.mask)) for one in found]
 
     def size(self) -> tuple[int, int]:
-        return photographs.size(photographs.find(self.path, self.item))
+        return photographs.size(self._listing().find(self.item).path)
+
+    def _listing(self) -> folders.Listing:
+        return folders.listing(self.path, self.recursive, self.labels, self.masks)
 
 
 @dataclass(frozen=True)

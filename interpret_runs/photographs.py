@@ -1,4 +1,4 @@
-"""Photographs in files: which there are in a folder, and their pixels as RGB.
+"""Photographs in files: their pixels as RGB, and masks of them.
 
 Whatever a file holds, `read` gives what a viewer would show, as 8-bit RGB. Imports no torch, so that a sweep
 can be planned with it.
@@ -15,51 +15,12 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from interpret_runs.summary import nearest
-
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 ORIENTATION = Base.Orientation
 
 # What Pillow's decoders raise on a damaged file.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
-
-
-def files(folder: str | Path) -> list[Path]:
-    """The image files right inside `folder`, told by their suffix, hidden files apart, sorted by name.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        NotADirectoryError: `folder` is a file.
-        LookupError: it holds no image.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"no folder {str(folder)!r}; give a folder of images: images.path=DIR")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{str(folder)!r} is a file, not a folder; for one image take images=file")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    images = sorted((path for path in found if path.is_file()), key=lambda path: path.name)
-    if not images:
-        raise LookupError(f"no image in folder {str(folder)!r}; images end in {', '.join(SUFFIXES)}")
-    return images
-
-
-def find(folder: str | Path, item: int | str) -> Path:
-    """One image of `folder`: by its place in `files(folder)`, counted from 0, or by its file name.
-
-    Raises:
-        LookupError: no such image; the text names the range or the nearest names. Also what `files` raises.
-    """
-    images = files(folder)
-    if isinstance(item, int):
-        if not 0 <= item < len(images):
-            raise LookupError(f"image {item} is out of range: folder {str(folder)!r} has images 0 to {len(images) - 1}")
-        return images[item]
-    names = [path.name for path in images]
-    if item not in names:
-        raise LookupError(f"no image {item!r} in folder {str(folder)!r}; closest: {nearest(item, names)}")
-    return images[names.index(item)]
 
 
 def read(path: str | Path) -> Image.Image:
@@ -74,7 +35,7 @@ def read(path: str | Path) -> Image.Image:
     """
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
-        return _rgb(upright)
+        return rgb(upright)
 
 
 def size(path: str | Path) -> tuple[int, int]:
@@ -82,6 +43,26 @@ def size(path: str | Path) -> tuple[int, int]:
     with opened(path) as image:
         on_its_side = image.getexif().get(ORIENTATION, 1) >= 5
         return (image.width, image.height) if on_its_side else (image.height, image.width)
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Image.Image:
+    """The mask in a file, in mode L: 255 where the picture that `read` gives is lighter than mid-grey, else 0.
+
+    Args:
+        size: (height, width) of the photograph that it belongs to.
+
+    Raises:
+        ValueError: a mask of another size, or one of 0 and 1 in 255 levels. Also what `read` raises.
+    """
+    grey = read(path).convert("L")
+    if (grey.height, grey.width) != size:
+        raise ValueError(
+            f"mask {str(path)!r} has {grey.height}x{grey.width} pixels, but its image has {size[0]}x{size[1]}; "
+            "make them of one size"
+        )
+    if grey.getextrema()[1] == 1:
+        raise ValueError(f"mask {str(path)!r} has no level above 1 of 255; a mask is white on the object")
+    return grey.point(lambda level: 255 * (level > 127))
 
 
 @contextmanager
@@ -112,7 +93,8 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             raise ValueError(f"{str(path)!r} is not an image: {reason}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """A picture of any of Pillow's modes as `read` gives it."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if image.has_transparency_data:

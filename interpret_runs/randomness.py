@@ -49,3 +49,8 @@ def _mixed(word: Tensor) -> Tensor:
     word = (word ^ (word >> 16)) * 0x21F0AAAD & _WORD
     word = (word ^ (word >> 15)) * 0x735A2D97 & _WORD
     return word ^ (word >> 15)
+
+
+def sample_keys(seed: int, purpose: str, count: int) -> Tensor:
+    """Keys for `randomness.noise`, (count,), on the CPU; more of them begin as fewer do."""
+    return torch.randint(2**32, (count,), generator=generator(seed, purpose))

@@ -138,7 +138,9 @@ class ModelSummary:
         Units that the network does not have raise LookupError; `top1` stays, as it needs an image.
         """
         resolved = dict(fields)
-        if isinstance(resolved.get("layer"), (str, int)):
+        if isinstance(resolved.get("layer"), (list, tuple)):
+            resolved["layer"] = [self.layer(str(one)).path for one in resolved["layer"]]
+        elif isinstance(resolved.get("layer"), (str, int)):
             resolved["layer"] = self.layer(str(resolved["layer"])).path  # YAML reads 2 as a number
             if resolved.get("channel") is not None:
                 resolved["channel"] = self._exact_channel(resolved["layer"], resolved["channel"])

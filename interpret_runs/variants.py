@@ -37,6 +37,8 @@ def fitting(model: nn.Module, layers: Collection[str], images: Tensor) -> int:
     most = AT_ONCE if on_cpu else AT_ONCE_GPU
     try:
         each = memory.bytes_per_image(model, layers, (images.shape[2], images.shape[3]), COPIES)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         return most
     room = memory.available(images.device)
@@ -106,3 +108,13 @@ def scores_of(model: nn.Module, objective: Objective, images: Tensor, rows: Tens
 
     over_variants(count, rows, make, answer, take, fitting(model, objective.layers, images))
     return found
+
+
+def add_up(total: Tensor, places: Tensor, values: Tensor) -> None:
+    """Add each of `values`, first axis n, to its place in `total`; equal places, (n,), stand together.
+
+    In a fixed order on every device, which ``index_add_`` is not on a GPU.
+    """
+    own, counts = torch.unique_consecutive(places, return_counts=True)
+    for place, part in zip(own.tolist(), torch.split(values, counts.tolist()), strict=True):
+        total[place] += part.sum(0)

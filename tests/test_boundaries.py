@@ -73,7 +73,10 @@ def test_run_py_only_starts_the_app():
     assert imported(PROJECT / "run.py") == {"interpret_runs.runner.app"}
 
 
-@pytest.mark.parametrize("name", ["VisionModel", "Schedule", "load", "load_index", "score", "visualise"])
+@pytest.mark.parametrize(
+    "name",
+    ["VisionModel", "AttributionMap", "read_map", "Schedule", "load", "load_index", "score", "visualise"],
+)
 def test_what_a_notebook_needs_is_exported(name):
     import interpret_runs
 

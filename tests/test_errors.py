@@ -106,7 +106,7 @@ MISTAKES = [
     (("task=attribute", "attribution=grad_cam", "attribution.layer=features.20", "layer=early"), "not upstream of"),
     (("task=attribute", "attribution=grad_cam", "attribution.layer=nowhere"), "no layer 'nowhere'"),
     ((*ATTRIBUTE, "attribution=integrated_gradients", "attribution.steps=0"), "attribution.steps is 0"),
-    ((*ATTRIBUTE, "attribution=integrated_gradients", "attribution.baseline=grey"), "it is black, white or mean"),
+    ((*ATTRIBUTE, "attribution=integrated_gradients", "attribution.baseline=grey"), "it is black, white, mean, blur,"),
     # numbers
     (("task.steps=0",), "task.steps is 0; it must be a whole number from 1 on"),
     (("task.steps=-3",), "task.steps is -3"),

@@ -394,3 +394,8 @@ def test_importing_costs_nothing() -> None:
         "sys.exit(bool({'torch', 'pandas', 'matplotlib', 'PIL'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_items_of_a_folder_are_called_by_their_file() -> None:
+    rows = [{**attribution("a", item), "images.path": "/x", "picture": f"{item}.jpg"} for item in (0, 1)]
+    assert [tile.run["picture"] for tile in only(rows).tiles] == ["0.jpg", "1.jpg"]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,103 @@ def test_shapes_and_their_masks_grow_together(size: tuple[int, int]) -> None:
     assert picture.mask is not None and picture.mask.dtype == torch.bool and picture.mask.shape == size
     assert float(picture.mask.float().mean()) == pytest.approx(float(drawn.mask.float().mean()), abs=0.01)
     torch.testing.assert_close(picture.pixels.mean((1, 2)), drawn.image.mean((1, 2)), rtol=0, atol=0.01)
+
+
+# --- labels, masks, and the whole photograph --------------------------------------------------------------------
+
+
+@pytest.fixture
+def pets(tmp_path: Path, chelsea: Image.Image) -> Path:
+    """Photographs in two classes; the mask of the cat is where it is bright."""
+    for place, name in enumerate(("cat/a.png", "dog/b.png")):
+        (tmp_path / "pets" / name).parent.mkdir(parents=True)
+        chelsea.rotate(180 * place).save(tmp_path / "pets" / name)
+    bright(chelsea).save(tmp_path / "pets/cat/a.mask.png")
+    return tmp_path / "pets"
+
+
+def bright(photo: Image.Image) -> Image.Image:
+    """Black and white blocks of 8 pixels, so that resizing to the nearest pixel keeps most of them."""
+    small = photo.convert("L").resize((photo.width // 8, photo.height // 8))
+    return small.point(lambda level: 255 * (level > 127)).resize(photo.size, Image.Resampling.NEAREST)
+
+
+def test_a_folder_gives_labels_and_masks(pets: Path) -> None:
+    for one in (Folder(str(pets)), Folder(str(pets)).items()[0], File(str(pets / "cat/a.png"), "cat")):
+        picture = one(IMAGENET)
+        assert picture.label == "cat" and picture.mask is not None and picture.mask.shape == (224, 224)
+        assert 0 < picture.mask.float().mean() < 1
+    other = Folder(str(pets), "dog/b.png")(IMAGENET)
+    assert (other.name, other.label, other.mask) == ("dog/b.png", "dog", None)
+
+
+@pytest.mark.parametrize("preprocessing", [IMAGENET, Preprocessing((64, 96), 40), Preprocessing((300, 451), 300)])
+def test_a_mask_goes_the_way_of_its_photograph(pets: Path, chelsea: Image.Image, preprocessing: Preprocessing) -> None:
+    """A photograph that is its own mask: both agree but at the edges, which the photograph's resizing blurs."""
+    bright(chelsea).save(pets / "cat/a.png")
+    picture = File(str(pets / "cat/a.png"))(preprocessing)
+    assert picture.mask is not None
+    assert ((picture.pixels[0] > 0.5) == picture.mask).float().mean() > 0.97
+    assert torch.equal(picture.mask, to_tensor(mask_of(chelsea, preprocessing))[0] > 0.5)
+
+
+def mask_of(chelsea: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    nearest = replace(preprocessing, interpolation="nearest")
+    return to_pil(preprocess(bright(chelsea), nearest))
+
+
+def test_a_mask_is_turned_as_its_photograph_is(tmp_path: Path, chelsea: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    bright(chelsea).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "mask.png", exif=exif)
+    chelsea.save(tmp_path / "a.png")
+    bright(chelsea).save(tmp_path / "a.mask.png")
+    one, other = File(str(tmp_path / "a.png"))(IMAGENET), File(str(tmp_path / "a.png"), mask=str(tmp_path / "mask.png"))
+    assert one.mask is not None and torch.equal(one.mask, other(IMAGENET).mask)  # type: ignore[arg-type]
+
+
+def test_a_mask_of_another_size_names_both_sizes(pets: Path, chelsea: Image.Image) -> None:
+    bright(chelsea).resize((45, 30)).save(pets / "cat/a.mask.png")
+    with pytest.raises(ValueError, match=r"has 30x45 pixels, but its image has 300x451"):
+        Folder(str(pets))(IMAGENET)
+    assert Folder(str(pets), 1)(IMAGENET).mask is None
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 128), (400, 400)])
+def test_the_crop_lies_in_the_whole_photograph(pets: Path, chelsea: Image.Image, size: tuple[int, int]) -> None:
+    picture = File(str(pets / "cat/a.png"))(Preprocessing(size, 256))
+    assert picture.whole is not None
+    assert picture.whole.width / picture.whole.height == pytest.approx(chelsea.width / chelsea.height, rel=0.01)
+    (top, left), (height, width) = picture.corner, size
+    part = picture.whole.crop((left, top, left + width, top + height))
+    assert torch.equal(to_tensor(part), picture.pixels)
+    assert picture.in_whole(part).tobytes() == picture.whole.tobytes()
+    red = to_tensor(picture.in_whole(Image.new("RGB", (width, height), "red")))
+    assert torch.equal(red[:, top : top + height, left : left + width].mean((1, 2)), torch.tensor([1.0, 0, 0]))
+    assert ((red - to_tensor(picture.whole)).abs().sum(0) > 0).sum() <= height * width
+
+
+def test_what_is_drawn_must_be_as_large_as_what_was_seen(pets: Path) -> None:
+    with pytest.raises(ValueError, match="5x4 pixels, not the 224x224 seen"):
+        File(str(pets / "cat/a.png"))(IMAGENET).in_whole(Image.new("RGB", (4, 5)))
+
+
+def test_a_drawn_image_is_its_own_whole() -> None:
+    drawn = Image.new("RGB", (64, 64), "blue")
+    assert Shapes(3)(Preprocessing((64, 64), 64)).in_whole(drawn).tobytes() == drawn.tobytes()
+
+
+def test_labels_are_matched_with_those_of_a_network() -> None:
+    summary = load("shapes", device="meta").summary
+    picture = Picture(torch.zeros(3, 4, 4), "a")
+    assert picture.class_index(summary) is None
+    for index, label in enumerate(CLASSES):
+        for spelling in (label, label.upper().replace(" ", "_"), str(index)):
+            assert replace(picture, label=spelling).class_index(summary) == index
+    with pytest.raises(LookupError, match="no class 'tabby' in shapes; closest"):
+        replace(picture, label="tabby").class_index(summary)
+    with pytest.raises(LookupError, match="class 99 is out of range: shapes has classes 0 to 11"):
+        replace(picture, label="99").class_index(summary)
 
 
 def test_image_sets_name_themselves() -> None:

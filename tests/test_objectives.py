@@ -605,8 +605,8 @@ def test_every_layer_of_a_deep_dream_is_resolved():
     assert DeepDream(["early", "late", "2"]).resolve(model.summary) == DeepDream(("1", "3", "2"))
     assert DeepDream("late").resolve(model.summary) == DeepDream(("3",))
     assert model.summary.resolve({"paths": "late"}) == model.summary.resolve({"paths": ["3"]}) == {"paths": ["3"]}
-    for wrong in (["early", "lat"], "lat", [5], 5):
-        with pytest.raises(LookupError, match="no layer 'lat'|layer 5 is not a name"):
+    for wrong in (["early", "lat"], "lat", [50], 50):  # a network's children may have numbers for names
+        with pytest.raises(LookupError, match="no layer '(lat|50)'"):
             model.summary.resolve({"paths": wrong})
 
 

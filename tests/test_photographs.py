@@ -1,12 +1,14 @@
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from interpret_runs.photographs import SUFFIXES, files, find, read
+from interpret_runs.photographs import read, read_mask, rgb, size
 
 
 @pytest.fixture
@@ -16,44 +18,9 @@ def photo() -> Image.Image:
     return Image.merge("RGB", ramps).resize((48, 32))
 
 
-@pytest.fixture
-def folder(tmp_path: Path, photo: Image.Image) -> Path:
-    for name in ("b.png", "a.JPG", "c.webp", ".hidden.png"):
-        photo.save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / "folder.png").mkdir()
-    return tmp_path
-
-
 def difference(one: Image.Image, other: Image.Image) -> int:
     assert one.size == other.size
     return max(abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True))
-
-
-def test_a_folder_lists_its_images_sorted(folder: Path) -> None:
-    assert [path.name for path in files(folder)] == ["a.JPG", "b.png", "c.webp"]
-    assert files(str(folder)) == files(folder)
-    assert all(path.suffix.lower() in SUFFIXES for path in files(folder))
-
-
-def test_place_and_name_find_the_same_image(folder: Path) -> None:
-    for place, path in enumerate(files(folder)):
-        assert find(folder, place) == find(folder, path.name) == path
-
-
-@pytest.mark.parametrize(("item", "words"), [(3, "images 0 to 2"), (-1, "images 0 to 2"), ("b.jpg", "closest: b.png")])
-def test_a_missing_item_names_its_neighbours(folder: Path, item: int | str, words: str) -> None:
-    with pytest.raises(LookupError, match=words):
-        find(folder, item)
-
-
-def test_folders_that_hold_no_images(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        files(folder / "nowhere")
-    with pytest.raises(NotADirectoryError, match="images=file"):
-        files(folder / "b.png")
-    with pytest.raises(LookupError, match="no image in folder"):
-        files(folder / "folder.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -71,6 +38,39 @@ def test_modes_agree(tmp_path: Path, mode: str) -> None:
 def test_cmyk_reads_as_its_colours(tmp_path: Path, photo: Image.Image) -> None:
     photo.convert("CMYK").save(tmp_path / "photo.tif")
     assert difference(read(tmp_path / "photo.tif"), photo) <= 1
+
+
+def test_a_cmyk_photograph_is_not_a_negative(tmp_path: Path, photo: Image.Image) -> None:
+    photo.convert("CMYK").save(tmp_path / "photo.jpg", quality=100, subsampling=0)
+    with Image.open(tmp_path / "photo.jpg") as stored:
+        assert stored.mode == "CMYK"
+    assert difference(read(tmp_path / "photo.jpg"), photo) <= 6
+
+
+@pytest.mark.parametrize(
+    "mode", ["YCbCr", "LAB", "HSV", "RGBX", "RGBa", "PA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"]
+)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    made = rgb(Image.new(mode, (3, 2)))
+    assert made.mode == "RGB" and made.size == (3, 2)
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV"])
+def test_colours_survive_other_spaces(mode: str, photo: Image.Image) -> None:
+    assert difference(rgb(photo.convert(mode)), photo) <= 8
+
+
+def test_sixteen_bit_colours_are_scaled(tmp_path: Path) -> None:
+    """A PNG of one pixel, as Pillow itself writes none."""
+    levels = (65535, 32768, 300)
+    pixel = zlib.compress(struct.pack(">B3H", 0, *levels))
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), b"IDAT": pixel, b"IEND": b""}
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
+    (tmp_path / "deep.png").write_bytes(content)
+    assert read(tmp_path / "deep.png").getpixel((0, 0)) == (255, 128, 1)
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
@@ -180,6 +180,41 @@ def test_a_bomb_is_refused(tmp_path: Path, photo: Image.Image, monkeypatch: pyte
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match="too large"):
         read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "I;16"])
+def test_a_mask_is_white_where_the_file_is_lighter_than_mid_grey(tmp_path: Path, mode: str) -> None:
+    ramp = Image.new("L", (4, 1))
+    for x, level in enumerate((0, 127, 128, 255)):
+        ramp.putpixel((x, 0), level)
+    stored = ramp.point(lambda level: level * 257, "I").convert("I;16") if mode == "I;16" else ramp.convert(mode)
+    if mode == "1":
+        stored = ramp.point(lambda level: 255 * (level > 127), "1")
+    stored.save(tmp_path / "mask.png")
+    mask = read_mask(tmp_path / "mask.png", (1, 4))
+    assert mask.mode == "L" and list(mask.tobytes()) == [0, 0, 255, 255]
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 6), 255).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=r"mask\.png' has 6x4 pixels, but its image has 4x6"):
+        read_mask(tmp_path / "mask.png", (4, 6))
+
+
+def test_a_mask_of_ones_is_not_taken_for_black(tmp_path: Path) -> None:
+    Image.new("L", (4, 6), 1).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match="no level above 1 of 255; a mask is white"):
+        read_mask(tmp_path / "mask.png", (6, 4))
+    Image.new("L", (4, 6), 0).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", (6, 4)).getextrema() == (0, 0)
+
+
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    photo.save(tmp_path / "plain.png")
+    assert size(tmp_path / "turned.png") == size(tmp_path / "plain.png") == (32, 48)
 
 
 def test_planning_needs_no_torch() -> None:

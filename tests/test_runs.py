@@ -269,7 +269,8 @@ def test_a_run_holds_what_its_task_uses_and_no_interpolation():
     assert run.config["compute"] == {"precision": "float32"}
     assert "uses" not in run.config["task"]
     assert "${" not in json.dumps(run.config) and "???" not in json.dumps(run.config)
-    assert set(the_run(*ATTRIBUTE).config) == {"task", "model", "objective", "attribution", "images", "compute"}
+    explained = {"task", "model", "objective", "attribution", "images", "metrics", "rendering", "compute"}
+    assert set(the_run(*ATTRIBUTE).config) == explained
 
 
 def test_choices_are_those_of_what_the_task_uses():

@@ -122,3 +122,7 @@ def test_labels_are_compared_without_case_apostrophe_and_underscore():
 )
 def test_a_file_is_told_from_a_name(weights, file):
     assert is_weights_file(weights) is file
+
+
+def test_a_list_of_layers_is_made_exact(summary):
+    assert summary.resolve({"layer": ["late", 2]}) == {"layer": ["3", "2"]}

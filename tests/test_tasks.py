@@ -191,11 +191,11 @@ def test_checking_says_how_many_runs_fit(monkeypatch):
 
 def test_building_passes_on_what_a_constructor_says():
     with pytest.raises(ValueError, match="attribution.steps is 0"):
-        build({"_target_": "interpret_runs.attributions.IntegratedGradients", "steps": 0})
+        build({"_target_": "interpret_runs.integrals.IntegratedGradients", "steps": 0})
     with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
-        build({"_target_": "interpret_runs.attributions.Saliency", "nothing": 1})
-    with pytest.raises(LookupError, match="interpret_runs.attributions.Nothing"):
-        build({"_target_": "interpret_runs.attributions.Nothing"})
+        build({"_target_": "interpret_runs.gradient_maps.Saliency", "nothing": 1})
+    with pytest.raises(LookupError, match="interpret_runs.gradient_maps.Nothing"):
+        build({"_target_": "interpret_runs.gradient_maps.Nothing"})
 
 
 def test_lists_arrive_as_plain_lists():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.runs import Run, task_name
 
 # Runs a batch: on a CPU a larger one saves nothing, and loses more when a sweep is killed.
@@ -69,6 +70,8 @@ def plan(
             groups.setdefault(run.batch_key(), []).append(run)
     batches = []
     for group in groups.values():
+        if group[0].shares_pass:
+            group = _by_image(group)
         most = whole if task_name(group[0].config) in ONE_PASS else size
         batches += [group[i : i + most] for i in range(0, len(group), most)]
     return Plan(
@@ -78,3 +81,9 @@ def plan(
         tuple(name for name in failed if name in skipped),
         tuple(map(tuple, batches)),
     )
+
+
+def _by_image(runs: list[Run]) -> list[Run]:
+    """Runs of one image next to each other, so that those which can share its pass meet in a batch."""
+    order: dict[str, int] = {}
+    return sorted(runs, key=lambda run: order.setdefault(canonical(run.config["images"]), len(order)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from interpret_runs import __version__
 
-PACKAGES = ("torch", "torchvision", "timm", "captum", "hydra-core", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "hydra-core", "pillow")
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """A run: one grid point, closed over everything that makes it, and named by it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,6 +19,8 @@ from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
 # Settings of objectives that are objectives themselves, beside the terms of a sum.
 PARTS = ("of", "left", "right", "first", "last")
+# Attributions that share one pass through the network, whatever their settings.
+SHARED_PASS = "interpret_runs.cams."
 # Transforms that return images of the size they get where no size is asked for.
 KEEP_SIZE = ("interpret_runs.transforms.", "interpret_runs.corruptions.")
 # Settings of parameterisations that name a file.
@@ -39,12 +41,20 @@ class Run:
     unit: str = ""
 
     def batch_key(self) -> str:
-        """Equal for runs that share everything but unit, seed and input image."""
+        """Equal for runs that share everything but unit, seed and input image, or but maps made from one pass."""
         shared = {key: value for key, value in self.config.items() if key not in ("seed", "images")}
+        if self.shares_pass:
+            shared["attribution"] = SHARED_PASS
         for key in {"objective", "parameterisation"} & shared.keys():
             shared[key] = _without_units(shared[key])
         own = {key: value for key, value in self.digests.items() if key.split(".")[-1] not in ("images", "source")}
         return canonical([shared, own])
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether one pass serves this run and others that differ from it in the attribution alone."""
+        method = str(self.config.get("attribution", {}).get("_target_"))
+        return "images" in self.config and method.startswith(SHARED_PASS)
 
     def to_json(self) -> Config:
         return {"id": self.id, **{key: getattr(self, key) for key in ("config", "digests", "choices", "unit")}}
@@ -68,7 +78,7 @@ def task_name(config: Mapping[str, Any]) -> str:
 
 def _expand_all(config: Config) -> Iterator[Config]:
     """`config` with every ``all`` replaced by each value that it stands for."""
-    axes: list[tuple[list[Path], range]] = image_sets.axes(config)
+    axes: list[tuple[list[Path], Sequence[Any]]] = image_sets.axes(config)
     for path, node in nodes(config.get("objective"), ("objective",)):
         if node.get("channel") == ALL:
             axes.append(([(*path, "channel")], range(summarise(config["model"]).channels(node["layer"]))))

@@ -25,7 +25,7 @@ CHOICES = (
     *("attribution", "images"),
 )
 SELDOM = ("lr_scheduler",)  # said only where it varies
-PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision")
+PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision", "picture")
 HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "examples": "Dataset examples"}
 BESIDE = ("visualise", "examples")
 
@@ -52,6 +52,8 @@ def _plain(value: Any) -> str:
 
 def _picture(run: Run) -> str:
     """What the input of an attribution is called: its file, or image set and item."""
+    if run.get("images.path") and run.get("picture"):
+        return run["picture"]
     item = run.get("images.item", "") or Path(run.get("images.path", "")).name
     return f"{run.get('images', '')} {item}".strip() if item.isdigit() or not item else item
 

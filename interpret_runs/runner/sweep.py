@@ -20,7 +20,7 @@ from interpret_runs.runner.store import Record, Store, now, read_lines
 
 Launch = Callable[[list[list[str]]], Any]
 # The artefact that a run is about, whichever it has first.
-MAIN = ("statistics", "animation", "image", "overlay")
+MAIN = ("statistics", "animation", "image", "overlay", "values")
 
 
 class RunsFailedError(Exception):

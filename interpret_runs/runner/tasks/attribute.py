@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from torch import Tensor
 
 from interpret_runs import memory
 from interpret_runs.activations import capture, class_scores
-from interpret_runs.attributions import Attribution
-from interpret_runs.heat_maps import enlarged, heat_map, overlay, robust_limit
+from interpret_runs.attribution import Attribution
+from interpret_runs.cam import Cam, cam_map_of_each
+from interpret_runs.image_sets import loaded
 from interpret_runs.images import Picture, png_bytes
+from interpret_runs.metric import Explained, Metric
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
+from interpret_runs.rendering import Rendering
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.objects import build, model_of, objective_of
 from interpret_runs.runner.runs import Run
@@ -35,52 +38,110 @@ class Attribute(Task):
         model = model_of(runs[0], device)
         objective = objective_of(runs[0], model)
         require_one_image(objective, "task=attribute explains one; take another objective")
-        method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
+        _metrics(runs[0])
+        build(runs[0].config["rendering"])
         size = model.preprocessing.size
         fits = memory.check(model, objective.layers, size, 1, device)
         image = torch.zeros(1, 3, *size, device=device)
         (first,), _ = _with_classes([objective], model, image)
         try_score(model, first, image)
-        method.check(model, first, image)
+        for method, _ in _by_method(runs, model):
+            method.check(model, first, image)
         if len({canonical(run.config["images"]) for run in runs}) == 1:
-            self._picture(runs[0], model)
+            _picture(runs[0], model)
         return fits
 
     def execute(
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         model = model_of(runs[0], device)
-        pictures = [self._picture(run, model) for run in runs]
+        sets = [build(run.config["images"]) for run in runs]
+        pictures = [one.result() for one in loaded(sets, model.preprocessing, len(sets))]
         images = torch.stack([picture.pixels for picture in pictures]).to(device)
         objectives, output = _with_classes([objective_of(run, model) for run in runs], model, images)
         objective = Objective.stack(objectives)
-        method: Attribution = build(runs[0].config["attribution"]).resolve(model.summary)
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            maps = method(model, objective, images).float()
+            maps = _maps(runs, model, objective, images).float()
             with frozen(model), torch.no_grad():
                 scores = score(model, objective, images, torch.arange(len(images), device=device)).float()
-            measured = method.measure(model, objective, images, maps)
+            numbers = _numbers(runs, model, objective, images, maps, pictures)
         progress(1.0)
         top = class_scores(output).softmax(1).max(1)
         outcomes = []
         for place, run in enumerate(runs):
-            metrics: dict[str, Any] = {"picture": pictures[place].name, "picture_label": pictures[place].label}
-            metrics |= {name: values[place].item() for name, values in measured.items()}
-            metrics |= {
+            said = {
+                "picture": pictures[place].name,
+                "picture_label": pictures[place].label,
+                **numbers[place],
                 "predicted": model.summary.label(int(top.indices[place])),
                 "predicted_class": int(top.indices[place]),
                 "predicted_probability": float(top.values[place]),
             }
             unit = _label_of_top(run, objectives[place], model)
             outcomes.append(
-                _map_outcome(float(scores[place]), maps[place].cpu(), pictures[place], metrics, unit, text(run))
+                _map_outcome(run, float(scores[place]), maps[place].cpu(), pictures[place], said, unit, text(run))
             )
         return outcomes
 
-    def _picture(self, run: Run, model: VisionModel) -> Picture:
-        found: Picture = build(run.config["images"])(model.preprocessing)
-        return found
+
+def _picture(run: Run, model: VisionModel) -> Picture:
+    found: Picture = build(run.config["images"])(model.preprocessing)
+    return found
+
+
+def _metrics(run: Run) -> Mapping[str, Metric]:
+    made = {name: build(settings) for name, settings in run.config["metrics"].items()}
+    for name, metric in made.items():
+        if not isinstance(metric, Metric):
+            raise TypeError(f"metrics.{name}._target_ makes a {type(metric).__name__}, not a Metric")
+    return made
+
+
+def _by_method(runs: Sequence[Run], model: VisionModel) -> Iterator[tuple[Attribution, list[int]]]:
+    """Each distinct method of a batch, and the places of its runs."""
+    places: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        places.setdefault(canonical(run.config["attribution"]), []).append(place)
+    for mine in places.values():
+        method = build(runs[mine[0]].config["attribution"])
+        if not isinstance(method, Attribution):
+            raise TypeError(f"attribution._target_ makes a {type(method).__name__}, not an Attribution")
+        yield method.resolve(model.summary), mine
+
+
+def _maps(runs: Sequence[Run], model: VisionModel, objective: Objective, images: Tensor) -> Tensor:
+    methods = {place: method for method, mine in _by_method(runs, model) for place in mine}
+    if not runs[0].shares_pass:
+        return methods[0](model, objective, images)
+    keys = [canonical([run.config["objective"], run.config["images"]]) for run in runs]
+    return cam_map_of_each(model, [cast(Cam, methods[place]) for place in range(len(runs))], objective, images, keys)
+
+
+def _numbers(
+    runs: Sequence[Run],
+    model: VisionModel,
+    objective: Objective,
+    images: Tensor,
+    maps: Tensor,
+    pictures: Sequence[Picture],
+) -> list[dict[str, Any]]:
+    """What method and metrics say of each map, by index column; what is not defined for a map is left out."""
+    known = torch.tensor([picture.mask is not None for picture in pictures], device=images.device)
+    empty = torch.zeros(images.shape[2:], dtype=torch.bool)
+    masks = torch.stack([empty if picture.mask is None else picture.mask for picture in pictures]).to(images.device)
+    found: list[dict[str, Any]] = [{} for _ in runs]
+    for method, mine in _by_method(runs, model):
+        rows = torch.tensor(mine, device=images.device)
+        explained = Explained(model, objective, images[rows], rows, maps[rows], method, masks[rows], known[rows])
+        measured = dict(method.measure(model, objective, explained.images, explained.maps, rows))
+        for metric in _metrics(runs[mine[0]]).values():
+            measured |= metric(explained)
+        for name, values in measured.items():
+            for place, value in zip(mine, values.tolist(), strict=True):
+                if value == value:
+                    found[place][name] = value
+    return found
 
 
 def _with_classes(objectives: list[Objective], model: VisionModel, images: Tensor) -> tuple[list[Objective], Tensor]:
@@ -98,14 +159,17 @@ def _label_of_top(run: Run, objective: Objective, model: VisionModel) -> str | N
 
 
 def _map_outcome(
-    value: float, values: Tensor, shown: Picture, metrics: dict[str, Any], unit: str | None, text: Text
+    run: Run, value: float, values: Tensor, shown: Picture, numbers: dict[str, Any], unit: str | None, text: Text
 ) -> Outcome:
     if not values.isfinite().all() or not np.isfinite(value):
-        return Outcome(None, metrics, error="the map or the score is not finite", unit=unit)
-    limit = robust_limit(values)
+        return Outcome(None, numbers, error="the map or the score is not finite", unit=unit)
+    rendering: Rendering = build(run.config["rendering"])
+    drawn = rendering.overlay(shown.pixels, values)
+    if (drawn.height, drawn.width) == values.shape:  # not enlarged
+        drawn = shown.in_whole(drawn)
     files = {
         "map": ("map.npy", npy(values)),
-        "heat_map": ("heat_map.png", png_bytes(heat_map(values, limit), text)),
-        "overlay": ("overlay.png", png_bytes(enlarged(overlay(shown.pixels, values, limit)), text)),
+        "heat_map": ("heat_map.png", png_bytes(rendering.heat_map(values), text)),
+        "overlay": ("overlay.png", png_bytes(drawn, text)),
     }
-    return Outcome(value, {**metrics, "limit": limit}, files, unit=unit)
+    return Outcome(value, {**numbers, "limit": rendering.scale_of(values)}, files, unit=unit)
