@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from math import isfinite
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class Attribution(ABC):
     images are left as they were. A map depends on its image, its unit and the settings alone: neither on the
     other images of the batch nor on how many fit into memory at once.
     """
+
+    exact: ClassVar[bool] = False  # whether maps add up to the score, which half precision would spoil
 
     @abstractmethod
     def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
@@ -64,6 +66,12 @@ def scores(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor)
     """The score of each image, (B,), without a graph."""
     with torch.no_grad():
         return score(model, objective, images, rows)
+
+
+def relative_error(maps: Tensor, gain: Tensor) -> Tensor:
+    """How far the sum of each map is from the gain of its score, relative to that; NaN where only the gain is 0."""
+    gap = (maps.flatten(1).sum(1) - gain).abs()
+    return torch.where(gap == 0, 0, gap / gain.abs()).masked_fill((gain == 0) & (gap > 0), torch.nan)
 
 
 def largest_colour(gradient: Tensor) -> Tensor:

@@ -125,6 +125,7 @@ class Lrp(Attribution):
             pooling; an objective that is not linear in the layers that it reads, or reads pixels.
     """
 
+    exact: ClassVar[bool] = True
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:

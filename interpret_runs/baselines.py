@@ -39,7 +39,8 @@ def fixed(name: str, model: nn.Module, images: Tensor) -> Tensor:
     check_name(name, FIXED)
     if name == "blur":
         sigma = BLUR * min(images.shape[2:])
-        return Blur()(images, images.new_full((len(images), 1), sigma))
+        with torch.autocast(images.device.type, enabled=False):
+            return Blur()(images, images.new_full((len(images), 1), sigma))
     if name == "mean":
         mean = getattr(model, "mean", None)
         if not isinstance(mean, Tensor):

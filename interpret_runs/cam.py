@@ -100,7 +100,8 @@ def cam_maps(
 
     def work(start: int, stop: int) -> None:
         grids = _activations_and_gradients(model, objective, layers, images[start:stop], rows[start:stop])
-        found = [method.drawn([method.combine(*grids[name]) for name in method.layers], size) for method in methods]
+        with torch.autocast(images.device.type, enabled=False):
+            found = [method.drawn([method.combine(*grids[name]) for name in method.layers], size) for method in methods]
         for maps, one in zip(pieces, found, strict=True):
             maps.append(one)
 
@@ -163,7 +164,8 @@ def _activations_and_gradients(
         if _class_tokens_alone(gradient, size):
             near = _nearest_usable(model, objective, layer, seen)
             raise LookupError(f"layer {layer!r} reaches {objective!r} through its class token alone; {near}")
-        grids[layer] = as_grid(seen[layer], size).detach(), as_grid(gradient, size)
+        # In the images' precision, whatever the network ran in: maps are sums of many small terms.
+        grids[layer] = as_grid(seen[layer], size).detach().to(images.dtype), as_grid(gradient, size).to(images.dtype)
     return grids
 
 

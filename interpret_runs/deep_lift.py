@@ -6,18 +6,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from interpret_runs.attribution import Attribution, scores
+from interpret_runs.attribution import Attribution, relative_error, scores
 from interpret_runs.backward_rules import by_parts
 from interpret_runs.baselines import FIXED, check_name, fixed
 from interpret_runs.nonlinearities import refuse_curved, refuse_others, trace
 from interpret_runs.objective import Objective
+from interpret_runs.randomness import generator
 from interpret_runs.scoring import frozen
 from interpret_runs.variants import fitting
 
@@ -54,6 +55,7 @@ class DeepLift(Attribution):
             that it reads.
     """
 
+    exact: ClassVar[bool] = True
     baseline: str = "black"
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class DeepLift(Attribution):
         return by_parts(explain, images, rows, max(1, fitting(model, objective.layers, images) // 2))
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
+        # Where the image is its own baseline, any map adds up.
+        image = torch.rand(image.shape, generator=generator(0, "check"), dtype=image.dtype).to(image.device)
         maps = self(model, objective, image)
         gain = self._gain(model, objective, image, torch.zeros(1, dtype=torch.long, device=image.device))
         found, size = maps.sum().item(), maps.abs().sum().item()
@@ -89,8 +93,7 @@ class DeepLift(Attribution):
         if rows is None:
             rows = torch.arange(len(images), device=images.device)
         gain = self._gain(model, objective, images, rows)
-        error = (maps.flatten(1).sum(1) - gain).abs() / gain.abs().clamp(min=torch.finfo(gain.dtype).tiny)
-        return {"completeness_error": error}
+        return {"completeness_error": relative_error(maps, gain)}
 
     def _gain(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
         with frozen(model):

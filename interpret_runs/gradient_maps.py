@@ -113,14 +113,15 @@ class VarGrad(NoisyGradients):
     def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
         # Of differences from the clean gradient: the variance is a small difference of large squares otherwise.
         clean = _gradients(model, objective, images, rows)
-        first, second = torch.zeros_like(images), torch.zeros_like(images)
+        both = images.new_zeros(len(images), 2, *images.shape[1:])
 
         def take(places: Tensor, _numbers: Tensor, found: Tensor) -> None:
             difference = found - clean[places]
-            add_up(first, places, difference)
-            add_up(second, places, difference.square())
+            # Together, so that a piece for which memory runs out has left nothing behind.
+            add_up(both, places, torch.stack([difference, difference.square()], 1))
 
         self.over_samples(model, objective, images, rows, take)
+        first, second = both.unbind(1)
         variance = (second - first.square() / self.samples) / (self.samples - 1)
         return variance.clamp(min=0).mean(1)
 

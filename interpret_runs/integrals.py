@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.attribution import Attribution, check_count, check_number, gradients, scores
+from interpret_runs.attribution import Attribution, check_count, check_number, gradients, relative_error, scores
 from interpret_runs.baselines import FIXED, Baselines, Lookup
 from interpret_runs.images import ImageSet
 from interpret_runs.objective import Objective
@@ -40,6 +41,7 @@ class IntegratedGradients(Attribution):
         seed: of ``noise``, and of which images are taken.
     """
 
+    exact: ClassVar[bool] = True
     steps: int = 16
     baseline: str = "black"
     tolerance: float = 0.01
@@ -68,7 +70,7 @@ class IntegratedGradients(Attribution):
             way = ((new.to(images.dtype) + 0.5) / points).repeat(starts.count)
             total[left] += _summed(model, objective, images[left], rows[left], starts, start, way)
             maps[left] = total[left] / (points * starts.count)
-            left = left[_error(maps[left], gain[left]) > self.tolerance]
+            left = left[~(relative_error(maps[left], gain[left]) <= self.tolerance)]
             points *= 3
             new = torch.arange(points, device=images.device)
             new = new[new % 3 != 1]
@@ -81,7 +83,7 @@ class IntegratedGradients(Attribution):
         if rows is None:
             rows = torch.arange(len(images), device=images.device)
         with frozen(model):
-            error = _error(maps, self._gain(model, objective, images.detach(), rows))
+            error = relative_error(maps, self._gain(model, objective, images.detach(), rows))
         return {"completeness_error": error, "converged": error <= self.tolerance}
 
     def _starts(self) -> Baselines:
@@ -167,9 +169,3 @@ def _mean_scores(
     at_once = fitting(model, objective.layers, images)
     over_variants(count, rows, make, partial(scores, model, objective), take, at_once)
     return total / count
-
-
-def _error(maps: Tensor, gain: Tensor) -> Tensor:
-    """How far the sum of each map is from the gain in score, relative to the gain, (B,)."""
-    smallest = torch.finfo(gain.dtype).tiny
-    return (maps.flatten(1).sum(1) - gain).abs() / gain.abs().clamp(min=smallest)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from interpret_runs.attribution import relative_error
 from interpret_runs.metric import Explained, Metric, ask
 
 
@@ -50,6 +51,5 @@ class Completeness(Metric):
             return explained.images[places] * (numbers == 0)[:, None, None, None]
 
         whole, black = ask(explained, 2, make).unbind(1)
-        gain = whole - black
-        error = (explained.maps.flatten(1).sum(1) - gain).abs() / gain.abs()
-        return {"completeness_error_black": error.masked_fill(gain == 0, torch.nan)}
+        error = relative_error(explained.maps, whole - black)
+        return {"completeness_error_black": error.masked_fill(whole == black, torch.nan)}

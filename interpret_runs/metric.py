@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-import torch
 from torch import Tensor, nn
 
-from interpret_runs.attribution import Attribution, scores
+from interpret_runs.attribution import Attribution
 from interpret_runs.objective import Objective
 from interpret_runs.scoring import frozen
-from interpret_runs.variants import Make, fitting, over_variants
+from interpret_runs.variants import Make, scores_of
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,8 @@ def ask(explained: Explained, count: int, make: Make, objective: Objective | Non
         objective: what scores them; the explained one by default.
     """
     wanted = objective or explained.objective
-    model, images, rows = explained.model, explained.images, explained.rows
-    found = images.new_empty(len(images), count)
-
-    def take(places: Tensor, numbers: Tensor, answers: Tensor) -> None:
-        found[places, numbers] = answers.to(found.dtype)
-
-    with torch.no_grad(), frozen(model):
-        at_once = fitting(model, wanted.layers, images)
-        over_variants(count, rows, make, lambda variants, units: scores(model, wanted, variants, units), take, at_once)
-    return found
+    with frozen(explained.model):
+        return scores_of(explained.model, wanted, explained.images, explained.rows, count, make)
 
 
 def refuse(metric: Metric, field: str, rule: str) -> ValueError:

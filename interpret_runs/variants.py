@@ -116,5 +116,7 @@ def add_up(total: Tensor, places: Tensor, values: Tensor) -> None:
     In a fixed order on every device, which ``index_add_`` is not on a GPU.
     """
     own, counts = torch.unique_consecutive(places, return_counts=True)
-    for place, part in zip(own.tolist(), torch.split(values, counts.tolist()), strict=True):
-        total[place] += part.sum(0)
+    # All of it before any is added: where memory runs out here, the piece comes again.
+    parts = [part.sum(0) for part in torch.split(values, counts.tolist())]
+    for place, part in zip(own.tolist(), parts, strict=True):
+        total[place] += part

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from batches import array, done, one, pixels
-from command_line import planned
+from command_line import NO_SHEET, here, planned
 from PIL import Image
 
+from interpret_runs.runner.execute import task_of
 from interpret_runs.runner.plan import plan
 from interpret_runs.runner.store import Store
+from interpret_runs.schedule import PRECISIONS
 
 EXPLAIN = ("task=attribute", "objective=logit", "objective.target=top1")
 
@@ -86,3 +88,42 @@ def test_how_maps_are_drawn_changes_pictures_and_not_maps(store):
     assert all(np.array_equal(one, maps[0]) for one in maps)
     drawn = [pixels(store, record, "overlay") for record in records]
     assert (drawn[0] != drawn[1]).any() and (drawn[0] != drawn[2]).any()
+
+
+def test_one_bad_layer_ends_no_sweep_of_maps_that_share_a_pass(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layers = "attribution.layer=late,features.0,pool"
+    done = here("-m", *EXPLAIN, "attribution=grad_cam,layer_cam", layers, "images.item=0,1", NO_SHEET)
+    assert done.status == 1 and "4 failed" in done.out
+    assert sorted(Store("outputs", "default").status().values()) == ["failed"] * 4 + ["ok"] * 8
+
+
+def test_a_second_metric_of_one_kind_has_columns_of_its_own(store):
+    two = ("metrics=none", "+metric@metrics.a=deletion", "+metric@metrics.b=deletion", "metrics.b.fill=blur")
+    record = one(store, *EXPLAIN, "attribution=sobel", *two)
+    assert {"deletion", "b_deletion"} <= record["metrics"].keys()
+
+
+def test_half_precision_changes_maps_a_little_and_is_refused_where_maps_must_add_up(store):
+    for method in ("grad_cam", "saliency", "occlusion"):
+        settings = (*EXPLAIN, f"attribution={method}", "metrics=none", "images.item=3")
+        full, half = (array(store, one(store, *settings, f"compute.precision={name}"), "map") for name in PRECISIONS)
+        assert np.corrcoef(full.flatten(), half.flatten())[0, 1] > 0.9, method
+    blurred = ("attribution=gradient_shap", "attribution.baseline=blur", "attribution.samples=4")
+    assert one(store, *EXPLAIN, *blurred, "compute.precision=bfloat16")["status"] == "ok"
+    (run,) = planned(*EXPLAIN, "attribution=deep_lift", "compute.precision=bfloat16")
+    with pytest.raises(ValueError, match="attribution=deep_lift adds up in single precision only"):
+        task_of(run).check([run], torch.device("cpu"))
+
+
+def test_images_to_draw_baselines_from_are_a_whole_set(tmp_path):
+    for name in "abc":
+        Image.new("RGB", (64, 64), (ord(name), 50, 90)).save(tmp_path / f"{name}.png")
+    folder = ("images=folder", f"images.path={tmp_path}", "images.item=0,1")
+    drawn = (*EXPLAIN, "attribution=integrated_gradients", "attribution.baseline=dataset", "attribution.data=${images}")
+    runs = planned(*drawn, *folder)
+    assert len(runs) == 2 and len(plan(runs, dict).batches) == 1
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "d.png")
+    assert not {run.id for run in runs} & {run.id for run in planned(*drawn, *folder)}
+    black = planned(*EXPLAIN, "attribution=integrated_gradients", "seed=0,1", *folder)
+    assert len({run.id for run in black}) == 2, "nothing is drawn from black"

@@ -85,6 +85,7 @@ MAKES_ONE = "task=statistics makes such a file"
 MISTAKES = [
     (("objective.channel=1,2",), "objective.channel=1,2 is a sweep: add -m", "objective.channel=[1,2]"),
     (("transform=none,standard",), "is a sweep", "add -m"),
+    (("transform=[none,standard]",), "would mix several options", "-m and transform=a,b"),
     (("task.data=abc",), "task.data is 'abc'", "task.data='${images}'"),
     (("objective=direction", "objective.direction=5"), "direction is 5", "a list of numbers"),
     (("parameterisation.decay=abc",), "parameterisation.decay is 'abc'", "a number from 0 on"),

@@ -24,6 +24,7 @@ from interpret_runs.models import load
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel, Logit
 from interpret_runs.parameterisation import Parameterisation
+from interpret_runs.problem import Problem
 from interpret_runs.references import reference
 from interpret_runs.runner.objects import build
 from interpret_runs.runner.tasks.task import Task
@@ -65,6 +66,7 @@ FAMILIES = {
     "transform": Transform,
     "images": ImageSet,
     "metric": Metric,
+    "problem": Problem,
 }
 # What `none.yaml` names.
 UNNAMED = {"Unchanged"}

@@ -401,3 +401,18 @@ def test_saliency_is_the_colour_of_the_gradient_that_is_largest(model, images):
     maps = Saliency()(model, Logit(1), images)
     assert torch.equal(maps.abs(), found.abs().amax(1))
     assert (found == maps[:, None]).any(1).all()
+
+
+def test_memory_that_runs_out_in_the_middle_leaves_nothing_behind(model, images, monkeypatch):
+    expected = VarGrad(4)(model, Logit(1), images)
+    through, failed = torch.Tensor.square, []
+
+    def square(self):
+        if not failed and self.ndim == 4 and self.shape[1] == 3:
+            failed.append(True)
+            raise torch.OutOfMemoryError("no room")
+        return through(self)
+
+    monkeypatch.setattr(torch.Tensor, "square", square)
+    torch.testing.assert_close(VarGrad(4)(model, Logit(1), images), expected, rtol=0, atol=1e-9)
+    assert failed

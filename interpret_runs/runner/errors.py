@@ -25,7 +25,8 @@ def one_line(error: Exception, arguments: Sequence[str]) -> str:
         return _unknown_key(unknown[1], arguments)
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         key, _, values = several[1].partition("=")
-        return f"{several[1]} is a sweep: add -m; or quote one value with commas, or take a list: {key}=[{values}]"
+        lists = "" if key in _groups() else f"; or quote one value with commas, or take a list: {key}=[{values}]"
+        return f"{several[1]} is a sweep: add -m{lists}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: {text.splitlines()[0]} (quote values with spaces or commas)"
     if isinstance(error, (HydraException, CompactHydraException, OmegaConfBaseException)):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from interpret_runs import __version__
+from interpret_runs import __version__, trained
 from interpret_runs.runner import provenance
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
@@ -54,7 +54,8 @@ def execute(
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
         batch = _Batch(store, chosen, progress or (lambda _: None), strict)
-        return batch.execute(mine) if mine else []
+        with trained.kept_in(store.root):
+            return batch.execute(mine) if mine else []
 
 
 class _Batch:

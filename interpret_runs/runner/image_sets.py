@@ -18,7 +18,7 @@ FILE, FOLDER, SHAPES = (f"interpret_runs.images.{name}" for name in ("File", "Fo
 TORCHVISION = "interpret_runs.image_sets.Torchvision"
 SETS = (FILE, FOLDER, SHAPES, TORCHVISION)
 # Where a set stands as a whole; elsewhere it stands for its image `item`.
-WHOLE: Path = ("task", "data")
+WHOLE: tuple[Path, ...] = (("task", "data"), ("attribution", "data"))
 ALL = "all"
 
 
@@ -35,7 +35,7 @@ def axes(config: Config) -> list[tuple[list[Path], Sequence[Any]]]:
     Raises:
         LookupError, OSError, ValueError: no such set, or a list of no items.
     """
-    asked = [(path, node) for path, node in image_sets(config) if _several(node.get("item")) and path != WHOLE]
+    asked = [(path, node) for path, node in image_sets(config) if _several(node.get("item")) and path not in WHOLE]
     distinct = {canonical(node): node for _, node in asked}
     return [([(*path, "item") for path, node in asked if node == one], _items(one)) for one in distinct.values()]
 
@@ -47,7 +47,7 @@ def close(config: Config, digests: dict[str, str]) -> None:
         LookupError, OSError, ValueError: no such image.
     """
     for path, node in image_sets(config):
-        key, whole, kind = ".".join(path), path == WHOLE, node["_target_"]
+        key, whole, kind = ".".join(path), path in WHOLE, node["_target_"]
         if whole:
             node.pop("item", None)
         if kind == SHAPES:
@@ -111,7 +111,8 @@ def _content(found: Photograph, key: str) -> str:
 
 def _content_of_all(node: Config, key: str) -> str:
     files = _listing(node).photographs if node["_target_"] == FOLDER else [_single(node)]
-    return short_digest(canonical(sorted(file_digest(str(one.path), f"{key}.path") for one in files)))
+    # In the order of their names, as some of them may be drawn by their place.
+    return short_digest(canonical([file_digest(str(one.path), f"{key}.path") for one in files]))
 
 
 def _close_torchvision(node: Config) -> None:

@@ -17,6 +17,8 @@ from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_
 
 # Keys of which runs in one batch may differ.
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
+# Groups of which a run has one option.
+CHOSEN = ("task", "model", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
 # Settings of objectives that are objectives themselves, beside the terms of a sum.
 PARTS = ("of", "left", "right", "first", "last")
 # Attributions that share one pass through the network, whatever their settings.
@@ -68,6 +70,9 @@ def close(config: Mapping[str, Any], choices: Mapping[str, str]) -> list[Run]:
     Raises:
         LookupError, ValueError, OSError: a value that does not exist in the network or on disk.
     """
+    for group in CHOSEN:
+        if group in config and group not in choices:  # Hydra merges a list of options, and names none
+            raise ValueError(f"{group}=[...] would mix several options: take one of them, or -m and {group}=a,b")
     return [_closed(point, choices, config) for point in _expand_all(used_part(dict(config)))]
 
 
@@ -257,6 +262,7 @@ def _identity(config: Config, digests: dict[str, str]) -> Config:
     task.pop("images_at_once", None)
     if "animation" in task and task["animation"] is None:
         task.pop("frames", None)
+    _drop_unread_baselines(identity.get("attribution", {}))
     image_sets.name_by_content(identity, digests)
     for key in FILE_KEYS:
         if f"parameterisation.{key}" in digests:
@@ -266,6 +272,14 @@ def _identity(config: Config, digests: dict[str, str]) -> Config:
     if "objective" in identity:
         identity["objective"] = _unnamed(identity["objective"])
     return identity
+
+
+def _drop_unread_baselines(attribution: Config) -> None:
+    """Take out what says which random baselines integrated gradients draw, where they draw none."""
+    drawn = attribution.get("baseline") in ("noise", "dataset")
+    if str(attribution.get("_target_")).endswith(".IntegratedGradients") and not drawn:
+        for key in ("seed", "baselines", "data"):
+            attribution.pop(key, None)
 
 
 def _unnamed(objective: Any) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHOICES = (
     *("model", "layer", "objective", "parameterisation", "transform", "optimizer", "lr_scheduler"),
-    *("attribution", "images"),
+    *("attribution", "images", "problem"),
 )
 SELDOM = ("lr_scheduler",)  # said only where it varies
 PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision", "picture")

@@ -136,11 +136,17 @@ def _check(planned: Plan, settings: Config, store: Store) -> None:
     from interpret_runs.runner.execute import check
 
     _figure_of(settings)
-    kinds = {group[0].batch_key(): group for group in reversed(planned.batches)}
+    kinds: dict[str, list[Run]] = {}
+    for group in planned.batches:
+        if not group[0].shares_pass:
+            kinds.setdefault(group[0].batch_key(), list(group))
+            continue
+        for run in group:  # each method is checked by itself
+            kinds.setdefault(run.batch_key() + canonical(run.config["attribution"]), []).append(run)
     wrong: list[Exception] = []
-    for group in reversed(kinds.values()):
+    for kind in kinds.values():
         try:
-            check(group, settings["compute"]["device"])
+            check(kind, settings["compute"]["device"])
         except Exception as error:
             wrong.append(error)
     if len(wrong) == len(kinds):
@@ -226,6 +232,10 @@ def _show(record: Record, store: Store, again: bool) -> None:
     )
     if metrics.get("alive") is False:
         console.print("this image is dead: the score is not above 0, or the image is flat", style="yellow")
+    if metrics.get("limit") == 0:
+        console.print(
+            "this map is zero everywhere: the score does not depend on what the method looks at", style="yellow"
+        )
     if skipped := metrics.get("pictures_skipped"):
         console.print(
             f"{skipped} of {skipped + metrics['pictures']} pictures cannot be read, and were left out", style="yellow"

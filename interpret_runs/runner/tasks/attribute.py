@@ -45,7 +45,10 @@ class Attribute(Task):
         image = torch.zeros(1, 3, *size, device=device)
         (first,), _ = _with_classes([objective], model, image)
         try_score(model, first, image)
-        for method, _ in _by_method(runs, model):
+        for method, mine in _by_method(runs, model):
+            if method.exact and runs[0].config["compute"]["precision"] != "float32":
+                name = runs[mine[0]].choices["attribution"]
+                raise ValueError(f"attribution={name} adds up in single precision only: compute.precision=float32")
             method.check(model, first, image)
         if len({canonical(run.config["images"]) for run in runs}) == 1:
             _picture(runs[0], model)
@@ -63,9 +66,9 @@ class Attribute(Task):
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()
-            with frozen(model), torch.no_grad():
-                scores = score(model, objective, images, torch.arange(len(images), device=device)).float()
-            numbers = _numbers(runs, model, objective, images, maps, pictures)
+        with frozen(model), torch.no_grad():
+            scores = score(model, objective, images, torch.arange(len(images), device=device))
+        numbers = _numbers(runs, model, objective, images, maps, pictures)
         progress(1.0)
         top = class_scores(output).softmax(1).max(1)
         outcomes = []
@@ -135,8 +138,10 @@ def _numbers(
         rows = torch.tensor(mine, device=images.device)
         explained = Explained(model, objective, images[rows], rows, maps[rows], method, masks[rows], known[rows])
         measured = dict(method.measure(model, objective, explained.images, explained.maps, rows))
-        for metric in _metrics(runs[mine[0]]).values():
-            measured |= metric(explained)
+        for key, metric in _metrics(runs[mine[0]]).items():
+            for name, values in metric(explained).items():
+                # Of a second metric of one kind the columns carry its key.
+                measured[name if name not in measured else f"{key}_{name}"] = values
         for name, values in measured.items():
             for place, value in zip(mine, values.tolist(), strict=True):
                 if value == value:

@@ -1,0 +1,287 @@
+"""The table and the figure of the known-truth suite: methods against measures, with intervals. Imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from interpret_runs.runner.progress import console
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+LEVEL = 0.95
+SEED = 0
+CHANCE = "random"  # the method whose mean stands for chance, where that is not known
+NARROWEST = 13  # letters of a column
+HEADER = (
+    *("method", "problem", "measure", "mean", "low", "high"),
+    *("samples", "undefined", "seeds", "chance", "higher_is_better"),
+)
+Column = tuple[str, str]  # problem and measure
+
+
+@dataclass
+class Cell:
+    """What one method came to in one measure: the numbers of all samples, seed by seed."""
+
+    seeds: dict[int, list[float]] = field(default_factory=dict)
+    undefined: int = 0
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.seeds.values()))
+
+    @property
+    def mean(self) -> float:
+        """Of the seeds' means; nan where no sample has a number."""
+        means = [sum(values) / len(values) for values in self.seeds.values() if values]
+        return sum(means) / len(means) if means else float("nan")
+
+
+@dataclass
+class Truth:
+    """All that an index and its files say of a suite."""
+
+    cells: dict[tuple[str, Column], Cell] = field(default_factory=dict)
+    chance: dict[Column, list[float]] = field(default_factory=dict)
+    higher: dict[Column, bool] = field(default_factory=dict)
+    networks: dict[str, dict[str, float]] = field(default_factory=dict)
+    methods: dict[str, None] = field(default_factory=dict)
+    problems: dict[str, None] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def columns(self) -> list[Column]:
+        """Measures in the order of their problems."""
+        order = list(self.problems)
+        return sorted(self.higher, key=lambda column: order.index(column[0]))
+
+    def chance_of(self, column: Column) -> float | None:
+        """What random maps come to: as it is known, or as they were measured."""
+        if known := self.chance[column]:
+            return sum(known) / len(known)
+        cell = self.cells.get((CHANCE, column))
+        return cell.mean if cell and cell.count else None
+
+
+def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", resamples: int = 1000) -> Path:
+    """Print the table of the runs of task ``known_truth`` in `index`, and draw it; returns `out`.
+
+    Beside the figure `out` the table is written as ``.csv``, one row for each method and measure. Means are over seeds
+    of the means over samples; intervals hold 95 % of the means of `resamples` bootstraps, which draw seeds and then
+    samples of each, with replacement. A run that failed, as its method refuses the network, is a dash.
+
+    Args:
+        root: the folder that the paths in the index start from.
+        out: a file in a folder that exists; its suffix (.png, .pdf, .svg) is the format.
+        resamples: from 1 on.
+
+    Raises:
+        ValueError: no such runs; two runs of one method, problem and seed.
+    """
+    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 1:
+        raise ValueError(f"figure.resamples is {resamples!r}; it must be a whole number from 1 on")
+    truth = gathered(index, root)
+    if not truth.columns:
+        raise ValueError("no run of task=known_truth has a result")
+    ends = {key: interval(cell, resamples) for key, cell in truth.cells.items()}
+    for table in tables(truth, ends, title):
+        console.print(table)
+    console.print("\n".join(caption(truth)), highlight=False, markup=False, soft_wrap=True)
+    _write(out.with_suffix(".csv"), csv_text(truth, ends).encode())
+    _draw(truth, ends, out, title)
+    return out
+
+
+def gathered(index: pd.DataFrame, root: Path) -> Truth:
+    """The samples of all runs of `index`; methods and problems in its order, those that failed with them."""
+    truth = Truth()
+    if "problem" not in index.columns:
+        return truth
+    for row in index[index["problem"].notna()].to_dict("records"):
+        problem, method, seed = str(row["problem"]), str(row["attribution"]), int(row["seed"])
+        truth.methods.setdefault(method)
+        truth.problems.setdefault(problem)
+        file = row.get("artefact.values")
+        if row["status"] != "ok" or not isinstance(file, str):
+            continue
+        said = json.loads((root / file).read_text(encoding="utf-8"))
+        truth.networks |= said["networks"]
+        truth.seconds += float(row["attribution_seconds"])
+        for name, found in said["measures"].items():
+            _add(truth, method, (problem, name), seed, found)
+    return truth
+
+
+def _add(truth: Truth, method: str, column: Column, seed: int, found: dict[str, Any]) -> None:
+    truth.higher[column] = found["higher"]
+    known = truth.chance.setdefault(column, [])
+    if found["chance"] is not None:
+        known.append(found["chance"])
+    cell = truth.cells.setdefault((method, column), Cell())
+    if seed in cell.seeds:
+        raise ValueError(f"two runs of {method} on {column[0]} with seed {seed}: sweep no other setting, or name=...")
+    cell.seeds[seed] = [value for value in found["values"] if value is not None]
+    cell.undefined += len(found["values"]) - len(cell.seeds[seed])
+
+
+def interval(cell: Cell, resamples: int) -> tuple[float, float]:
+    """The ends of a bootstrap's interval of the mean: of seeds, and of the samples of each."""
+    import numpy as np
+
+    groups: list[np.ndarray] = [np.asarray(values) for values in cell.seeds.values() if values]
+    if not groups:
+        return float("nan"), float("nan")
+    draw = np.random.default_rng(SEED)
+    # One column a seed: the means of `resamples` draws from its samples.
+    means = [group[draw.integers(len(group), size=(resamples, len(group)))].mean(1) for group in groups]
+    chosen = draw.integers(len(groups), size=(resamples, len(groups)))
+    low, high = np.quantile(_drawn(np.stack(means, 1), chosen, draw), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
+def _drawn(means: np.ndarray, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The mean over the seeds chosen; one that is chosen twice gives the means of two draws."""
+    import numpy as np
+
+    shuffled = draw.permuted(np.broadcast_to(means, (chosen.shape[1], *means.shape)), axis=1)
+    found: np.ndarray = np.stack([shuffled[slot, np.arange(len(means)), seeds] for slot, seeds in enumerate(chosen.T)])
+    return np.asarray(found.mean(0))
+
+
+Ends = dict[tuple[str, Column], tuple[float, float]]
+
+
+def tables(truth: Truth, ends: Ends, title: str) -> Iterator[Table]:
+    """The table, in parts that fit the screen."""
+    first = max(map(len, truth.methods)) + 2
+    at_once = max(1, (console.width - first) // (NARROWEST + 2))
+    for start in range(0, len(truth.columns), at_once):
+        part = truth.columns[start : start + at_once]
+        table = Table(title=title if start == 0 else None, box=None, title_justify="left")
+        table.add_column("method", no_wrap=True)
+        for column in part:
+            table.add_column(_heading(truth, column), justify="right", overflow="fold", min_width=NARROWEST)
+        for method in truth.methods:
+            keys = [(method, column) for column in part]
+            table.add_row(method, *(shown(truth.cells.get(key), ends.get(key)) for key in keys))
+        table.add_row("(chance)", *(_number(truth.chance_of(column)) for column in part), style="dim")
+        yield table
+
+
+def shown(cell: Cell | None, ends: tuple[float, float] | None) -> str:
+    """``0.7990 ±.021``: mean and half of the interval; a star where some samples have no number."""
+    if cell is None or ends is None or not cell.count:
+        return "-"
+    half = f"{(ends[1] - ends[0]) / 2:.3f}".removeprefix("0")
+    return f"{_number(cell.mean)} ±{half}{'*' if cell.undefined else ''}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _heading(truth: Truth, column: Column) -> str:
+    return f"{column[0]}\n{column[1].replace('_', ' ')}" + ("" if truth.higher[column] else " (low is good)")
+
+
+def caption(truth: Truth) -> Iterator[str]:
+    """How much was asked, and what it took."""
+    counts = []
+    for problem in truth.problems:
+        cells = [cell for (_, column), cell in truth.cells.items() if column[0] == problem]
+        if cells:
+            sizes = sorted({cell.count + cell.undefined for cell in cells})
+            seeds = max(len(cell.seeds) for cell in cells)
+            counts.append(f"{problem} {' or '.join(map(str, sizes))} of {seeds} seed{'s' * (seeds > 1)}")
+    yield f"samples: {', '.join(counts)}; ± is half of a bootstrap's 95 % interval over seeds and samples"
+    starred = [cell for cell in truth.cells.values() if cell.undefined]
+    if starred:
+        most = max(cell.undefined / (cell.count + cell.undefined) for cell in starred)
+        yield f"* some maps have no number (up to {most:.0%}; no positive mass, or one value) and are left out"
+    yield "- not asked, or the run failed, as where a method refuses the network (the index says why)"
+    if truth.networks:
+        seconds = sum(one["seconds"] for one in truth.networks.values())
+        least = min(one["accuracy"] for one in truth.networks.values())
+        yield f"training, apart: {len(truth.networks)} networks, {seconds:.0f} s in all, accuracy from {least:.3f} up"
+    yield f"attribution and measures: {truth.seconds:.0f} s"
+
+
+def csv_text(truth: Truth, ends: Ends) -> str:
+    """One row for each method and measure, those without a result too."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for method in truth.methods:
+        for column in truth.columns:
+            cell, chance = truth.cells.get((method, column), Cell()), truth.chance_of(column)
+            low, high = ends.get((method, column), (float("nan"),) * 2)
+            numbers = ["" if value is None or value != value else value for value in (cell.mean, low, high)]
+            known = ["" if chance is None else chance, truth.higher[column]]
+            writer.writerow([method, *column, *numbers, cell.count, cell.undefined, len(cell.seeds), *known])
+    return text.getvalue()
+
+
+def _draw(truth: Truth, ends: Ends, out: Path, title: str) -> None:
+    """A panel for each measure, a line for each method, chance dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(6, len(truth.columns))
+    down = -(-len(truth.columns) // across)
+    height = 0.9 + 0.17 * len(truth.methods)
+    figure = Figure(figsize=(1.3 + 1.7 * across, 0.4 + height * down), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(down, across, squeeze=False, sharey=True).flatten()
+    for panel in panels[len(truth.columns) :]:
+        panel.set_axis_off()
+    for panel, column in zip(panels, truth.columns, strict=False):
+        _panel(panel, truth, ends, column)
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    aside = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
+    try:
+        figure.savefig(aside)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _panel(panel: Axes, truth: Truth, ends: Ends, column: Column) -> None:
+    methods = list(truth.methods)
+    for place, method in enumerate(methods):
+        cell = truth.cells.get((method, column))
+        if cell is None or not cell.count:
+            panel.text(0.5, place, "-", transform=panel.get_yaxis_transform(), ha="center", va="center", color="0.5")
+            continue
+        panel.plot(ends[method, column], (place, place), color="tab:blue", linewidth=1.2)
+        panel.plot(cell.mean, place, "o", color="tab:blue", markersize=3)
+    chance = truth.chance_of(column)
+    if chance is not None:
+        panel.axvline(chance, color="0.4", linestyle="--", linewidth=0.8)
+    panel.set_title(_heading(truth, column), fontsize=6.5, parse_math=False)
+    panel.set_yticks(range(len(methods)), methods, fontsize=6)
+    panel.set_ylim(len(methods) - 0.5, -0.5)
+    panel.tick_params(axis="x", labelsize=6)
+    panel.grid(axis="x", color="0.92", linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def _write(out: Path, content: bytes) -> None:
+    aside = out.with_name(f".{out.name}-{os.getpid()}")
+    try:
+        aside.write_bytes(content)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
