@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs.activations import Activations, class_scores
-from interpret_runs.summary import CLASSES, OUTPUT, PIXELS, TOP, ModelSummary
+from interpret_runs.summary import CLASSES, OUTPUT, PIXELS, ModelSummary, rank_asked
 
 Kind = TypeVar("Kind", bound="Objective")
 Weight = float | tuple[float, float]
@@ -79,18 +79,27 @@ class Objective(ABC):
         return _replace(made, summary.resolve({field.name: getattr(made, field.name) for field in _fields(made)}))
 
     def for_images(self, output: Tensor) -> Self:
-        """The same objective with `top1` replaced by the classes that the network's `output` ranks first."""
+        """The same objective with `top1`, `top2`, ... replaced by the classes that the network's `output` ranks so.
+
+        Raises:
+            LookupError: a rank beyond the number of classes.
+        """
         made = self._with_parts(lambda part: part.for_images(output))
-        tops = [name for name in CLASSES if getattr(made, name, None) == TOP]
-        if not tops:
+        ranks = {name: rank for name in CLASSES if (rank := rank_asked(getattr(made, name, None))) is not None}
+        if not ranks:
             return made
-        best = class_scores(output).argmax(1).tolist()
-        return _replace(made, dict.fromkeys(tops, best[0] if len(set(best)) == 1 else tuple(best)))
+        order = class_scores(output).sort(dim=1, descending=True, stable=True).indices
+        if max(ranks.values()) > order.shape[1]:
+            raise LookupError(
+                f"target top{max(ranks.values())} of {order.shape[1]} classes; the last is top{order.shape[1]}"
+            )
+        found = {name: order[:, rank - 1].tolist() for name, rank in ranks.items()}
+        return _replace(made, {name: one[0] if len(set(one)) == 1 else tuple(one) for name, one in found.items()})
 
     @property
     def needs_output(self) -> bool:
         """Whether `for_images` must be called before scoring."""
-        own = any(getattr(self, name, None) == TOP for name in CLASSES)
+        own = any(rank_asked(getattr(self, name, None)) is not None for name in CLASSES)
         return own or any(part.needs_output for part in self.parts)
 
     @property

@@ -202,7 +202,7 @@ class ClassObjective(Objective):
 class Logit(ClassObjective):
     """Output of one class before any softmax.
 
-    `target` is an index, a label of the model, or ``top1``: the class that the model ranks first for
+    `target` is an index, a label of the model, or ``top1``, ``top2``, ...: the class that the model ranks so for
     the image at hand (attribution only).
     """
 

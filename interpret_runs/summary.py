@@ -1,5 +1,6 @@
 """What is known of a model without running it: layers, classes, sizes. Imports no torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -10,7 +11,6 @@ from typing import Any
 PIXELS = "image"
 OPACITY = "opacity"  # of the pixels, where a parameterisation has transparency
 OUTPUT = "logits"
-TOP = "top1"
 # Fields of an objective that hold a class.
 CLASSES = ("target", "against")
 EMBEDDED = "shapes"
@@ -24,6 +24,12 @@ def nearest(name: str, names: list[str]) -> str:
     lower = {candidate.lower(): candidate for candidate in names}
     close = get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
     return ", ".join(lower[match] for match in close) or ", ".join(names[:8]) or "none"
+
+
+def rank_asked(target: object) -> int | None:
+    """The rank in a target such as ``top1`` or ``top5``; None of any other target."""
+    found = re.fullmatch(r"top([1-9][0-9]*)", target) if isinstance(target, str) else None
+    return int(found[1]) if found else None
 
 
 def plain_label(label: str) -> str:
@@ -135,7 +141,7 @@ class ModelSummary:
     def resolve(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`fields` of an objective with names made exact: layers to their paths, classes to their indices.
 
-        Units that the network does not have raise LookupError; `top1` stays, as it needs an image.
+        Units that the network does not have raise LookupError; `top1` and the like stay, as they need an image.
         """
         resolved = dict(fields)
         if isinstance(resolved.get("layer"), (list, tuple)):
@@ -150,7 +156,7 @@ class ModelSummary:
             paths = resolved["paths"] if isinstance(resolved["paths"], (list, tuple)) else [resolved["paths"]]
             resolved["paths"] = [self.layer(str(path)).path for path in paths]
         for name in CLASSES:
-            if name in resolved and resolved[name] != TOP:
+            if name in resolved and rank_asked(resolved[name]) is None:
                 wanted = resolved[name]
                 exact = tuple(map(self.class_index, wanted)) if isinstance(wanted, tuple) else self.class_index(wanted)
                 resolved[name] = exact

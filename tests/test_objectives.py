@@ -635,6 +635,15 @@ def test_a_label_must_be_resolved_before_scoring(objective, said, model, images)
         score(model, objective, images)
 
 
+def test_other_ranks_become_each_images_own_class():
+    output = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]])
+    assert Logit("top2").for_images(output) == Logit(2)
+    assert Contrast("top1", "top3").for_images(output) == Contrast((1, 0), (0, 1))
+    assert Contrast("top1", "top2").needs_output
+    with pytest.raises(LookupError, match="target top4 of 3 classes; the last is top3"):
+        Logit("top4").for_images(output)
+
+
 def test_top1_becomes_each_images_own_class():
     output = torch.tensor([[0.0, 2, 1], [5, 0, 0]])
     assert Logit("top1").for_images(output) == Logit((1, 0))
