@@ -8,6 +8,7 @@ from typing import Any
 
 from interpret_runs.runner import image_sets
 from interpret_runs.runner.cache import canonical, file_digest, short_digest
+from interpret_runs.runner.identity import FILE_KEYS, identity
 from interpret_runs.runner.image_sets import ALL
 from interpret_runs.runner.labels import unit_label
 from interpret_runs.runner.nodes import Config, Path, node_at, nodes
@@ -25,8 +26,6 @@ PARTS = ("of", "left", "right", "first", "last")
 SHARED_PASS = "interpret_runs.cams."
 # Transforms that return images of the size they get where no size is asked for.
 KEEP_SIZE = ("interpret_runs.transforms.", "interpret_runs.corruptions.")
-# Settings of parameterisations that name a file.
-FILE_KEYS = ("statistics", "mask")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
         raise ValueError(f"compute.precision is {config['compute']['precision']!r}; it is {' or '.join(PRECISIONS)}")
     if "seed" in config:
         config["seed"] = _seed(config["seed"])
-    name = short_digest(canonical(_numbers(_identity(config, digests))))
+    name = short_digest(canonical(identity(config, digests)))
     return Run(name, config, digests, named, unit)
 
 
@@ -246,64 +245,6 @@ def _steady(weight: Any) -> Any:
     """A weight that changes from a number to the same number is that number."""
     pair = isinstance(weight, (list, tuple)) and len(weight) == 2 and weight[0] == weight[1]
     return weight[0] if pair else weight
-
-
-def _identity(config: Config, digests: dict[str, str]) -> Config:
-    """What the run id hashes: files by content, and nothing that only changes names or speed."""
-    identity = deepcopy(config)
-    model = identity.get("model", {})
-    for key in ("layers", "labels"):
-        model.pop(key, None)
-    if model.get("weights") is not None:
-        model.pop("seed", None)
-    if "model.weights" in digests:
-        model["weights"] = {"sha256": digests["model.weights"]}
-    task = identity["task"]
-    task.pop("images_at_once", None)
-    if "animation" in task and task["animation"] is None:
-        task.pop("frames", None)
-    _drop_unread_baselines(identity.get("attribution", {}))
-    image_sets.name_by_content(identity, digests)
-    for key in FILE_KEYS:
-        if f"parameterisation.{key}" in digests:
-            identity["parameterisation"][key] = {"sha256": digests[f"parameterisation.{key}"]}
-    if isinstance(parts := identity.get("transform", {}).get("parts"), dict):
-        identity["transform"]["parts"] = [parts[name] for name in sorted(parts)]
-    if "objective" in identity:
-        identity["objective"] = _unnamed(identity["objective"])
-    return identity
-
-
-def _drop_unread_baselines(attribution: Config) -> None:
-    """Take out what says which random baselines integrated gradients draw, where they draw none."""
-    drawn = attribution.get("baseline") in ("noise", "dataset")
-    if str(attribution.get("_target_")).endswith(".IntegratedGradients") and not drawn:
-        for key in ("seed", "baselines", "data"):
-            attribution.pop(key, None)
-
-
-def _unnamed(objective: Any) -> Any:
-    """An objective with the terms of its sums in a fixed order, without the names that they have in YAML."""
-    if not isinstance(objective, dict):
-        return objective
-    plain = {key: _unnamed(value) for key, value in objective.items()}
-    if str(plain.get("_target_", "")).endswith("Sum.negative"):
-        return {"_target_": str(plain["_target_"]).replace("negative", "of"), "terms": [[plain["of"], -1.0]]}
-    if isinstance(plain.get("terms"), dict):
-        weights = plain.pop("weights")
-        pairs = [[term, weights.get(name)] for name, term in plain["terms"].items()]
-        extra = {name: weight for name, weight in weights.items() if name not in plain["terms"]}
-        plain |= {"terms": sorted(pairs, key=canonical), **({"weights": extra} if extra else {})}
-    return plain
-
-
-def _numbers(value: Any) -> Any:
-    """1.0 and 1 are one spelling."""
-    if isinstance(value, dict):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_numbers(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _without_units(node: Any) -> Any:
