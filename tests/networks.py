@@ -49,6 +49,18 @@ def hooks(model: nn.Module) -> int:
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
+def state(model: nn.Module) -> tuple[object, ...]:
+    """What a method must leave as it found it."""
+    return (
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+        [parameter.grad for parameter in model.parameters()],
+        [tensor.sum().item() for tensor in model.state_dict().values()],
+        [type(module) for module in model.modules()],
+        hooks(model),
+    )
+
+
 class Counted(nn.Module):
     """Returns what it is given and counts how often."""
 

@@ -3,7 +3,7 @@
 import networks
 import pytest
 import torch
-from networks import bare, hooks, wrapped
+from networks import bare, state, wrapped
 from torch import Tensor, nn
 
 from interpret_runs import variants
@@ -399,16 +399,6 @@ def test_the_callers_images_are_left_alone(method, wanted, model, images):
     method.measure(model, Logit(1), images, method(model, Logit(1), images))
     assert images.requires_grad is wanted and images.grad is None and images.is_leaf
     assert torch.equal(images, before)
-
-
-def state(model):
-    return (
-        [module.training for module in model.modules()],
-        [parameter.requires_grad for parameter in model.parameters()],
-        [parameter.grad for parameter in model.parameters()],
-        [tensor.sum().item() for tensor in model.state_dict().values()],
-        hooks(model),
-    )
 
 
 @EVERY_METHOD
