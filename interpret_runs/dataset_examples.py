@@ -108,7 +108,7 @@ def _check(objectives: Sequence[Objective], dataset: Sequence[ImageSet], k: int,
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be a whole number from 1 on")
     if any(objective.needs_output for objective in objectives):
-        raise ValueError("target top1 differs from image to image; name a class")
+        raise ValueError("target top1 or label differs from image to image; name a class")
 
 
 def _in_pieces(units: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs.activations import Activations, class_scores
-from interpret_runs.summary import CLASSES, OUTPUT, PIXELS, ModelSummary, rank_asked
+from interpret_runs.summary import CLASSES, OUTPUT, OWN_LABEL, PIXELS, ModelSummary, is_known_by_image, rank_asked
 
 Kind = TypeVar("Kind", bound="Objective")
 Weight = float | tuple[float, float]
@@ -78,13 +78,21 @@ class Objective(ABC):
         made = self._with_parts(lambda part: part.resolve(summary))
         return _replace(made, summary.resolve({field.name: getattr(made, field.name) for field in _fields(made)}))
 
-    def for_images(self, output: Tensor) -> Self:
-        """The same objective with `top1`, `top2`, ... replaced by the classes that the network's `output` ranks so.
+    def for_images(self, output: Tensor, labels: Sequence[int | None] = ()) -> Self:
+        """The same objective with targets that depend on the image made classes.
+
+        `top1`, `top2`, ... become the classes that the network's `output` ranks so, and `label` becomes
+        `labels`, the true class of each image.
 
         Raises:
-            LookupError: a rank beyond the number of classes.
+            LookupError: a rank beyond the number of classes, or `label` of an image without one.
         """
-        made = self._with_parts(lambda part: part.for_images(output))
+        made = self._with_parts(lambda part: part.for_images(output, labels))
+        own = [name for name in CLASSES if getattr(made, name, None) == OWN_LABEL]
+        if own:
+            if None in labels or not labels:
+                raise LookupError("target label of an image that has none: name a class, or top1, or give labels")
+            made = _replace(made, dict.fromkeys(own, _one_or_each(list(labels))))
         ranks = {name: rank for name in CLASSES if (rank := rank_asked(getattr(made, name, None))) is not None}
         if not ranks:
             return made
@@ -93,14 +101,19 @@ class Objective(ABC):
             raise LookupError(
                 f"target top{max(ranks.values())} of {order.shape[1]} classes; the last is top{order.shape[1]}"
             )
-        found = {name: order[:, rank - 1].tolist() for name, rank in ranks.items()}
-        return _replace(made, {name: one[0] if len(set(one)) == 1 else tuple(one) for name, one in found.items()})
+        return _replace(made, {name: _one_or_each(order[:, rank - 1].tolist()) for name, rank in ranks.items()})
 
     @property
     def needs_output(self) -> bool:
         """Whether `for_images` must be called before scoring."""
-        own = any(rank_asked(getattr(self, name, None)) is not None for name in CLASSES)
+        own = any(is_known_by_image(getattr(self, name, None)) for name in CLASSES)
         return own or any(part.needs_output for part in self.parts)
+
+    @property
+    def needs_label(self) -> bool:
+        """Whether `for_images` must be told the true class of each image."""
+        own = any(getattr(self, name, None) == OWN_LABEL for name in CLASSES)
+        return own or any(part.needs_label for part in self.parts)
 
     @property
     def dies(self) -> bool:
@@ -218,6 +231,11 @@ def _fields(objective: Objective) -> tuple[Any, ...]:
 
 def _replace(objective: Kind, values: Mapping[str, Any]) -> Kind:
     return replace(objective, **values)  # type: ignore[type-var]  # every final objective is a dataclass
+
+
+def _one_or_each(classes: list[Any]) -> Any:
+    """One class where all are the same, else one a row."""
+    return classes[0] if len(set(classes)) == 1 else tuple(classes)
 
 
 def _parts(value: Any) -> tuple[Objective, ...]:

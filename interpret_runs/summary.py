@@ -13,6 +13,8 @@ OPACITY = "opacity"  # of the pixels, where a parameterisation has transparency
 OUTPUT = "logits"
 # Fields of an objective that hold a class.
 CLASSES = ("target", "against")
+# The target that stands for what an image is said to show.
+OWN_LABEL = "label"
 EMBEDDED = "shapes"
 SHAPES_ITEMS = 1200  # the embedded data set never ends; so many of its images are "all"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "assets" / "shapes.safetensors"
@@ -30,6 +32,11 @@ def rank_asked(target: object) -> int | None:
     """The rank in a target such as ``top1`` or ``top5``; None of any other target."""
     found = re.fullmatch(r"top([1-9][0-9]*)", target) if isinstance(target, str) else None
     return int(found[1]) if found else None
+
+
+def is_known_by_image(target: object) -> bool:
+    """Whether a target is a class that each image brings: by the network's opinion (`top1`), or by its `label`."""
+    return target == OWN_LABEL or rank_asked(target) is not None
 
 
 def plain_label(label: str) -> str:
@@ -141,7 +148,7 @@ class ModelSummary:
     def resolve(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`fields` of an objective with names made exact: layers to their paths, classes to their indices.
 
-        Units that the network does not have raise LookupError; `top1` and the like stay, as they need an image.
+        Units that the network does not have raise LookupError; `top1`, `label` and the like need an image, and stay.
         """
         resolved = dict(fields)
         if isinstance(resolved.get("layer"), (list, tuple)):
@@ -156,7 +163,7 @@ class ModelSummary:
             paths = resolved["paths"] if isinstance(resolved["paths"], (list, tuple)) else [resolved["paths"]]
             resolved["paths"] = [self.layer(str(path)).path for path in paths]
         for name in CLASSES:
-            if name in resolved and rank_asked(resolved[name]) is None:
+            if name in resolved and not is_known_by_image(resolved[name]):
                 wanted = resolved[name]
                 exact = tuple(map(self.class_index, wanted)) if isinstance(wanted, tuple) else self.class_index(wanted)
                 resolved[name] = exact

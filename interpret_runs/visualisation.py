@@ -100,7 +100,7 @@ def visualise(
     if schedule.tile is not None and (objective.sources or OPACITY in objective.layers):
         raise ValueError("task.tile suits objectives that look at parts of an image; not transparency, nor pictures")
     if objective.needs_output:
-        raise ValueError("target top1 needs an image: name a class, or use task=attribute")
+        raise ValueError("target top1 or label needs an image: name a class, or use task=attribute")
     parameterisation = (parameterisation or Fourier()).to(device)
     if render_size is not None and not isinstance(parameterisation, SizeFree):
         raise ValueError(f"task.render_size needs parameterisation=cppn, not {type(parameterisation).__name__}")

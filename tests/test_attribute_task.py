@@ -9,9 +9,9 @@ from batches import array, done, one, pixels
 from command_line import NO_SHEET, here, planned
 from PIL import Image
 
-from interpret_runs.runner.execute import task_of
+from interpret_runs.runner.execute import execute, task_of
 from interpret_runs.runner.plan import plan
-from interpret_runs.runner.store import Store
+from interpret_runs.runner.store import Store, now
 from interpret_runs.schedule import PRECISIONS
 
 EXPLAIN = ("task=attribute", "objective=logit", "objective.target=top1")
@@ -39,6 +39,29 @@ def test_maps_from_one_pass_are_one_batch_and_others_are_not():
 def test_what_is_random_shares_a_batch_with_its_own_seed_only():
     assert batches("attribution=rise", "seed=0,1", "images.item=0,1") == [["rise", "rise"], ["rise", "rise"]]
     assert batches("attribution=saliency", "seed=0,1", "images.item=0") == [["saliency"]]
+
+
+def test_the_target_label_explains_what_each_image_shows(store):
+    own = ("attribution=saliency", "objective=logit", "objective.target=label")
+    shown = done(store, "task=attribute", *own, "images.item=range(0,6)")
+    assert len({tuple(record["batch"]) for record in shown}) == 1
+    assert all(record["unit"] == record["metrics"]["picture_label"] for record in shown)
+    named = one(store, "task=attribute", *own, "images.item=4", f"objective.target='{shown[4]['unit']}'")
+    np.testing.assert_allclose(array(store, shown[4], "map"), array(store, named, "map"), rtol=1e-3, atol=1e-6)
+
+
+def test_an_image_without_a_usable_label_fails_alone(store, tmp_path):
+    for name, folder in (("a", "checked ring"), ("b", "zebra")):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        Image.new("RGB", (64, 64), "teal").save(tmp_path / "set" / folder / f"{name}.png")
+    target = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=label")
+    folder = planned(*target, "images=folder", f"images.path={tmp_path / 'set'}", "images.item=all")
+    good, bad = execute(folder, store, "cpu", now())
+    assert (good["status"], bad["status"]) == ("ok", "failed")
+    assert "no class 'zebra' in shapes; closest" in bad["error"]
+    file = planned(*target, "images=file", f"images.path={tmp_path / 'set' / 'zebra' / 'b.png'}")
+    (unknown,) = execute(file, store, "cpu", now())
+    assert "target label of an image that has none" in unknown["error"]
 
 
 def test_a_shared_pass_gives_the_maps_of_each_method_alone(store, tmp_path):

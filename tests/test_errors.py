@@ -65,7 +65,7 @@ MISTAKES = [
     (("objective=direction",), "objective.direction is not set"),
     (("objective=logit", "objective.target=12"), "class 12 is out of range: shapes has classes 0 to 11"),
     (("objective=logit", "objective.target=plane_disc"), "no class 'plane_disc' in shapes; closest: plain disc"),
-    (("objective=logit", "objective.target=top1"), "objective.target=top1 needs an image"),
+    (("objective=logit", "objective.target=top1"), "objective.target=top1 or label needs an image"),
     (("objective=sum",), "a sum needs terms; add one with +objective@objective.terms.a=channel"),
     (("objective=sum", "+objective@objective.terms.a=l2", "objective.weights.b=1"), "weight 'b' has no term; terms: a"),
     # models and weights

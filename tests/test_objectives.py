@@ -644,6 +644,16 @@ def test_other_ranks_become_each_images_own_class():
         Logit("top4").for_images(output)
 
 
+def test_the_target_label_becomes_each_images_own_class():
+    output = torch.tensor([[0.0, 2, 1], [5, 0, 0]])
+    assert Logit("label").for_images(output, [2, 0]) == Logit((2, 0))
+    assert (Contrast("label", "top1") * a).for_images(output, [2, 2]) == Contrast(2, (1, 0)) * a
+    assert Logit("label").needs_label and (a + Logit("label")).needs_label and not Logit("top1").needs_label
+    for labels in ([], [1, None]):
+        with pytest.raises(LookupError, match="target label of an image that has none: name a class, or top1"):
+            Logit("label").for_images(output, labels)
+
+
 def test_top1_becomes_each_images_own_class():
     output = torch.tensor([[0.0, 2, 1], [5, 0, 0]])
     assert Logit("top1").for_images(output) == Logit((1, 0))

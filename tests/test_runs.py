@@ -456,6 +456,18 @@ def test_a_negative_is_a_sum_of_weight_minus_one():
     assert same(negative, ("objective=sum", *term))
 
 
+CAM = ("task=attribute", "attribution=layer_cam")
+
+
+def test_fused_layers_are_a_set_and_one_layer_is_not_fused():
+    ones = [the_run(*CAM, f"attribution.layer={layer}").id for layer in ("late", "[late]", f"[{LATE}]")]
+    ones.append(the_run(*CAM, "attribution.layer=late", "attribution.fuse=max").id)
+    pairs = [the_run(*CAM, f"attribution.layer={layers}") for layers in ("[early,late]", "[late,early]")]
+    assert len(set(ones)) == 1 and pairs[0].id == pairs[1].id != ones[0]
+    assert the_run(*CAM, "attribution.layer=[early,late]", "attribution.fuse=max").id != pairs[0].id
+    assert pairs[1].choices["layer"] == "late"
+
+
 def test_layers_of_a_deep_dream_are_made_exact():
     runs = [the_run("objective=deep_dream", f"objective.paths={paths}") for paths in ("[late]", f"[{LATE}]")]
     assert runs[0].id == runs[1].id and runs[0].config["objective"]["paths"] == [LATE]

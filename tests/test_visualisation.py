@@ -354,7 +354,7 @@ def test_names_are_resolved():
 
 @pytest.mark.parametrize("objective", [Logit("top1"), Logit("top1") * 2 - Channel("0", 1)], ids=repr)
 def test_top1_needs_an_image(objective, model):
-    with pytest.raises(ValueError, match="target top1 needs an image: name a class"):
+    with pytest.raises(ValueError, match="target top1 or label needs an image: name a class"):
         run(model, objective)
 
 

@@ -26,6 +26,7 @@ def identity(config: Config, digests: dict[str, str]) -> Any:
     if "animation" in task and task["animation"] is None:
         task.pop("frames", None)
     _drop_unread_baselines(hashed.get("attribution", {}))
+    _order_fused_layers(hashed.get("attribution", {}))
     image_sets.name_by_content(hashed, digests)
     for key in FILE_KEYS:
         if f"parameterisation.{key}" in digests:
@@ -43,6 +44,15 @@ def _drop_unread_baselines(attribution: Config) -> None:
     if str(attribution.get("_target_")).endswith(".IntegratedGradients") and not drawn:
         for key in ("seed", "baselines", "data"):
             attribution.pop(key, None)
+
+
+def _order_fused_layers(attribution: Config) -> None:
+    """One spelling of the layers whose maps are fused; how to fuse says nothing of a single one."""
+    layers = attribution.get("layer")
+    if isinstance(layers, (list, tuple)):
+        attribution["layer"] = layers[0] if len(layers) == 1 else sorted(layers)
+    if isinstance(attribution.get("layer"), str):
+        attribution.pop("fuse", None)
 
 
 def _unnamed(objective: Any) -> Any:

@@ -126,8 +126,7 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
         _close_objective(config, summary)
         _close_sizes(config, summary)
         unit = unit_label(config.get("objective", {}), summary)
-        read = [node["layer"] for _, node in nodes(config) if isinstance(node.get("layer"), str)]
-        read += [path for _, node in nodes(config) for path in node.get("paths", ())]
+        read = [path for _, node in nodes(config) for path in _layers_read(node)]
         if read:
             # What was asked for: an alias, or the path where the objective names one itself.
             asked = str((composed.get("layer") or {}).get("path"))
@@ -143,6 +142,12 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
         config["seed"] = _seed(config["seed"])
     name = short_digest(canonical(identity(config, digests)))
     return Run(name, config, digests, named, unit)
+
+
+def _layers_read(node: Config) -> Sequence[str]:
+    """The layers that an objective or a method names."""
+    named = node.get("layer") or node.get("paths")
+    return [named] if isinstance(named, str) else named if isinstance(named, list) else ()
 
 
 def _close_objective(config: Config, summary: ModelSummary) -> None:

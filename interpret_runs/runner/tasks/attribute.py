@@ -43,7 +43,7 @@ class Attribute(Task):
         size = model.preprocessing.size
         fits = memory.check(model, objective.layers, size, 1, device)
         image = torch.zeros(1, 3, *size, device=device)
-        (first,), _ = _with_classes([objective], model, image)
+        (first,), _ = _with_classes([objective], model, image, [0])  # whichever its label will be
         try_score(model, first, image)
         for method, mine in _by_method(runs, model):
             if method.exact and runs[0].config["compute"]["precision"] != "float32":
@@ -61,7 +61,8 @@ class Attribute(Task):
         sets = [build(run.config["images"]) for run in runs]
         pictures = [one.result() for one in loaded(sets, model.preprocessing, len(sets))]
         images = torch.stack([picture.pixels for picture in pictures]).to(device)
-        objectives, output = _with_classes([objective_of(run, model) for run in runs], model, images)
+        asked = [objective_of(run, model) for run in runs]
+        objectives, output = _with_classes(asked, model, images, _labels(asked, model, pictures))
         objective = Objective.stack(objectives)
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
@@ -149,11 +150,21 @@ def _numbers(
     return found
 
 
-def _with_classes(objectives: list[Objective], model: VisionModel, images: Tensor) -> tuple[list[Objective], Tensor]:
-    """Objectives with `top1` made a class, and what the network says of the images."""
+def _labels(objectives: Sequence[Objective], model: VisionModel, pictures: Sequence[Picture]) -> list[int | None]:
+    """The true class of each picture, where an objective asks for it: other pictures may show no class of the model."""
+    return [
+        picture.class_index(model.summary) if objective.needs_label else None
+        for objective, picture in zip(objectives, pictures, strict=True)
+    ]
+
+
+def _with_classes(
+    objectives: list[Objective], model: VisionModel, images: Tensor, labels: Sequence[int | None]
+) -> tuple[list[Objective], Tensor]:
+    """Objectives with `top1` and `label` made classes, and what the network says of the images."""
     with frozen(model), torch.no_grad(), capture(model, [OUTPUT]) as forward:
         output = forward(images)[OUTPUT]
-    return [objective.for_images(output[i : i + 1]) for i, objective in enumerate(objectives)], output
+    return [one.for_images(output[i : i + 1], labels[i : i + 1]) for i, one in enumerate(objectives)], output
 
 
 def _label_of_top(run: Run, objective: Objective, model: VisionModel) -> str | None:

@@ -138,7 +138,7 @@ class Dream(Task):
 
 def _require_suitable(objective: Objective) -> None:
     if objective.needs_output:
-        raise ValueError("objective.target=top1 is not known before the dream: name a class")
+        raise ValueError("objective.target=top1 or label is not known before the dream: name a class")
     if objective.sources or OPACITY in objective.layers:
         rule = "task=dream suits objectives that look at parts of an image; not transparency or pictures"
         raise ValueError(f"{rule}: take task=visualise parameterisation=image")

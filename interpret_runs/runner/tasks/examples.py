@@ -41,7 +41,7 @@ class Examples(Task):
         model = model_of(runs[0], device)
         objective = objective_of(runs[0], model)
         if objective.needs_output:
-            raise ValueError("objective.target=top1 differs from image to image: name a class, or all")
+            raise ValueError("objective.target=top1 or label differs from image to image: name a class, or all")
         require_one_image(objective, "task=examples looks at one; take another objective")
         memory.check(model, objective.layers - {PIXELS}, model.preprocessing.size, 1, device)
         try_score(model, objective, torch.zeros(1, 3, *model.preprocessing.size, device=device))

@@ -189,7 +189,7 @@ class Visualise(Task):
 
     def _require_suitable(self, objective: Objective) -> None:
         if objective.needs_output:
-            raise ValueError("objective.target=top1 needs an image: name a class, or use task=attribute")
+            raise ValueError("objective.target=top1 or label needs an image: name a class, or use task=attribute")
         if self.tile is not None and (objective.sources or OPACITY in objective.layers):
             rule = "task.tile suits objectives that look at parts of an image; not transparency, nor pictures"
             raise ValueError(f"{rule}: task.tile=null")
