@@ -78,6 +78,11 @@ def only(rows: list[Row]) -> Section:
     return section
 
 
+def above(section: Section) -> list[str]:
+    """The first line over each column."""
+    return [lines[0] for lines in section.columns]
+
+
 def size(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.size
@@ -96,7 +101,7 @@ GRID = [
 
 def test_units_go_across_and_the_rest_down() -> None:
     section = only(GRID)
-    assert list(section.columns) == ["channel 3", "channel 12", "channel 40", "channel 77"]
+    assert above(section) == ["channel 3", "channel 12", "channel 40", "channel 77"]
     assert list(section.names) == ["layer", "parameterisation"]
     assert [list(row) for row in section.rows[:4]] == [
         ["early", "fourier"],
@@ -109,21 +114,30 @@ def test_units_go_across_and_the_rest_down() -> None:
 def test_every_tile_stands_under_its_labels() -> None:
     section = only(GRID)
     for tile in section.tiles:
-        assert section.columns[tile.column] == tile.run["unit"]
+        assert above(section)[tile.column] == tile.run["unit"]
         assert list(section.rows[tile.row]) == [tile.run["layer"], tile.run["parameterisation"]]
 
 
 def test_pictures_go_across_in_attributions() -> None:
     section = only([attribution(method, item) for method in ("saliency", "grad_cam") for item in range(3)])
-    assert list(section.columns) == ["folder 0", "folder 1", "folder 2"]
+    assert above(section) == ["folder 0", "folder 1", "folder 2"]
     assert [list(row) for row in section.rows] == [["saliency"], ["grad_cam"]]
+
+
+def test_a_picture_is_headed_by_the_class_that_is_explained_on_it_where_each_has_its_own() -> None:
+    own = only([attribution(method, item) for method in ("saliency", "grad_cam") for item in (3, 5)])
+    assert [list(lines) for lines in own.columns] == [["folder 3", "class 3"], ["folder 5", "class 5"]]
+    row = only([attribution("saliency", item) for item in (3, 5)])
+    assert [tile.caption for tile in row.tiles] == [("folder 3", "class 3"), ("folder 5", "class 5")]
+    same = only([attribution(method, item, unit="cat") for method in ("saliency", "grad_cam") for item in (3, 5)])
+    assert [list(lines) for lines in same.columns] == [["folder 3"], ["folder 5"]]
 
 
 def test_files_are_called_by_their_name() -> None:
     rows = [attribution(m, i) for m in "ab" for i in ("cat.jpg", "dog.jpg")]
-    assert list(only(rows).columns) == ["cat.jpg", "dog.jpg"]
+    assert above(only(rows)) == ["cat.jpg", "dog.jpg"]
     single = [{**row, "images": "file", "images.path": f"/x/{row['images.item']}", "images.item": None} for row in rows]
-    assert list(only(single).columns) == ["cat.jpg", "dog.jpg"]
+    assert above(only(single)) == ["cat.jpg", "dog.jpg"]
 
 
 def test_settings_that_vary_inside_a_choice_are_labels() -> None:
@@ -159,7 +173,7 @@ def test_results_never_make_rows() -> None:
 
 def test_without_units_the_last_choice_goes_across() -> None:
     section = only([visualisation(1, layer, p) for layer in ("early", "late") for p in ("fourier", "pixel", "cppn")])
-    assert list(section.columns) == ["fourier", "pixel", "cppn"]
+    assert above(section) == ["fourier", "pixel", "cppn"]
     assert [list(row) for row in section.rows] == [["early"], ["late"]]
 
 
@@ -207,7 +221,7 @@ def test_a_section_holds_what_its_query_says_in_the_order_asked_for() -> None:
     assert late.heading == "Late: 8 runs" and early.heading == "Early: 12 runs"
     assert {tile.run["layer"] for tile in late.tiles} == {"late"}
     assert [list(row) for row in late.rows] == [["fourier"], ["pixel"]]
-    assert list(early.columns) == ["channel 3", "channel 12", "channel 40", "channel 77"]
+    assert above(early) == ["channel 3", "channel 12", "channel 40", "channel 77"]
 
 
 def test_a_query_may_name_dotted_columns_and_numbers() -> None:
@@ -270,19 +284,19 @@ def test_visualisations_stand_beside_the_dataset_examples_of_their_units() -> No
     channels = (3, 12, 40)
     section = only([visualisation(c) for c in channels] + [examples(c) for c in reversed(channels)])
     assert section.heading == "Visualisations and dataset examples: 6 runs"
-    assert list(section.columns) == ["visualise", "examples"]
+    assert above(section) == ["visualise", "examples"]
     assert [list(row) for row in section.rows] == [["channel 3"], ["channel 12"], ["channel 40"]]
     assert len(section.tiles) == 6
     for tile in section.tiles:
         assert [tile.run["unit"]] == list(section.rows[tile.row])
-        assert tile.run["task"] == section.columns[tile.column]
+        assert tile.run["task"] == above(section)[tile.column]
 
 
 def test_units_of_several_layers_have_a_row_each() -> None:
     both = [make(c, layer) for make in (visualisation, examples) for layer in ("early", "late") for c in (1, 2)]
     section = only(both)
     assert list(section.names) == ["layer", "unit"] and len(section.rows) == 4
-    assert list(section.columns) == ["visualise", "examples"]
+    assert above(section) == ["visualise", "examples"]
 
 
 def test_units_without_examples_have_a_gap_beside_them() -> None:
@@ -305,7 +319,7 @@ def test_attributions_keep_their_section_beside_the_two() -> None:
 def test_a_section_that_asks_for_both_puts_them_side_by_side(root: Path) -> None:
     rows = [make(c) for c in (1, 2) for make in (visualisation, examples)]
     (section,) = asked(rows, Both="task in ['visualise', 'examples']")
-    assert list(section.columns) == ["visualise", "examples"]
+    assert above(section) == ["visualise", "examples"]
     out = contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", sections={"Both": "layer == 'late'"})
     assert size(out)[0] > 2 * sheet_page.TILE * sheet_page.DPI
 

@@ -5,20 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 # A pipe has no width: nothing is cut there.
 console = Console() if sys.stdout.isatty() else Console(width=200)
 
 
+# Where there is no terminal to draw a bar on: the least seconds from one line to the next.
+EVERY = 10.0
+
+
 @dataclass
 class _Bar:
     progress: Progress
-    task: object
+    task: TaskID
+    total: int
     before: float = 0.0
+    told: float = field(default_factory=monotonic)
+
+    def tell(self) -> None:
+        """A line for a log file, as a bar is drawn in a terminal only."""
+        if not console.is_terminal and self.before < self.total and monotonic() - self.told >= EVERY:
+            self.told = monotonic()
+            seconds = self.progress.tasks[0].elapsed or 0.0
+            left = seconds * (self.total - self.before) / max(self.before, 1)
+            console.print(f"{self.before:.0f} of {self.total} runs, {seconds:.0f} s, about {left:.0f} s left")
 
 
 _bars: list[_Bar] = []
@@ -37,7 +60,7 @@ def bar(total: int) -> Iterator[None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        _bars.append(_Bar(progress, progress.add_task("running", total=total)))
+        _bars.append(_Bar(progress, progress.add_task("running", total=total), total))
         try:
             yield
         finally:
@@ -51,6 +74,7 @@ def batch(runs: int) -> Iterator[_Batch]:
     yield shown
     if _bars:
         _bars[-1].before += runs
+        _bars[-1].tell()
 
 
 @dataclass(frozen=True)
@@ -61,4 +85,4 @@ class _Batch:
         """Show that `fraction` of the batch, 0 to 1, is done."""
         if _bars:
             current = _bars[-1]
-            current.progress.update(current.task, completed=current.before + fraction * self.runs)  # type: ignore[arg-type]
+            current.progress.update(current.task, completed=current.before + fraction * self.runs)

@@ -97,12 +97,15 @@ class _Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Tiles in a table, labelled above and, a line for each of `names`, at the left; tiles that flow have captions."""
+    """Tiles in a table, labelled above and, a line for each of `names`, at the left; tiles that flow have captions.
+
+    Both kinds of labels are lines.
+    """
 
     heading: str
     constant: str
     tiles: Sequence[_Tile]
-    columns: Sequence[str]
+    columns: Sequence[Sequence[str]]
     rows: Sequence[Sequence[str]] = ()
     names: Sequence[str] = ()
 
@@ -119,7 +122,8 @@ class Section:
 
     @property
     def above(self) -> float:
-        return 0.22 + (0.16 if self.constant else 0.0) + 0.05 + LINE * len(self.names)
+        lines = max(len(self.names), *map(len, self.columns))
+        return 0.22 + (0.16 if self.constant else 0.0) + 0.05 + LINE * lines
 
     @property
     def pitch(self) -> float:
@@ -140,8 +144,9 @@ class Section:
         left, top = MARGIN + self.left, top + self.above
         page.lines(MARGIN, top - 0.05 - LINE * len(self.names), self.names, self.left - 0.1, color=FAINT)
         pitch = self.tile + GAP
-        for place, label in enumerate(self.columns):
-            page.text(left + place * pitch + self.tile / 2, top - 0.05 - LINE, label, self.tile, ha="center")
+        for place, lines in enumerate(self.columns):
+            middle = left + place * pitch + self.tile / 2
+            page.lines(middle, top - 0.05 - LINE * len(lines), lines, self.tile, ha="center")
         for place, lines in enumerate(self.rows):
             page.lines(MARGIN, top + place * self.pitch + (TILE - LINE * len(lines)) / 2, lines, self.left - 0.1)
         for tile in self.tiles:
@@ -241,7 +246,14 @@ def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: 
         return None
     tiles = [_Tile(run, *cell) for run, cell in zip(runs, cells, strict=True)]
     labels = [[_label(name, seen[i][0]) for name, seen, i in zip(others, order, row, strict=True)] for row in rows]
-    return Section(heading, constant, tiles, [_label(main, value) for value in columns], labels, others)
+    above = [[_label(main, value), *_class_of(runs, main, value)] for value in columns]
+    return Section(heading, constant, tiles, above, labels, others)
+
+
+def _class_of(runs: Sequence[Run], main: str, value: str) -> list[str]:
+    """The class that is explained in a column of pictures, where each has its own."""
+    units = _values([run for run in runs if run.get(main) == value and run.get("unit")], "unit")
+    return [units[0][0]] if main == "picture" and len(units) == 1 < len(_values(runs, "unit")) else []
 
 
 def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]) -> Section:
@@ -251,8 +263,9 @@ def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]
     tiles = []
     for place, run in enumerate(runs):
         first, *rest = [_label(name, run.get(name, "")) for name in names]
+        rest += _class_of(runs, names[0], run.get(names[0], ""))
         tiles.append(_Tile(run, *divmod(place, across), (first, " · ".join(rest)) if rest else (first,)))
-    return Section(heading, constant, tiles, [""] * across)
+    return Section(heading, constant, tiles, [()] * across)
 
 
 def _fault(run: Run) -> str:
