@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+from torch.autograd.graph import Node
+from torch.overrides import TorchFunctionMode
 
 from interpret_runs.attribution import Attribution, check_number, largest_colour
 from interpret_runs.cams import GradCam
-from interpret_runs.nonlinearities import MAX_POOLING, kind, refuse_curved, refuse_others, trace
+from interpret_runs.nonlinearities import (
+    BATCH_NORMS,
+    MAX_POOLING,
+    PRODUCTS,
+    Pass,
+    kind,
+    refuse_curved,
+    refuse_others,
+    tensors_in,
+    trace,
+    upstream,
+)
 from interpret_runs.objective import Objective
 from interpret_runs.summary import PIXELS
 from interpret_runs.variants import fitting, in_pieces
 
 RECTIFIERS = frozenset({"Relu", "LeakyRelu", "PreluKernel"})
+# What a linear layer is to autograd; products of single numbers are none.
+WEIGHTED = BATCH_NORMS | PRODUCTS.keys() - {"Mul", "Div"}
 
 
 class RectifierRule(Attribution):
@@ -108,11 +121,11 @@ class GuidedGradCam(Attribution):
 class Lrp(Attribution):
     """Layer-wise relevance propagation by the epsilon rule, summed over colours (Bach et al., 2015).
 
-    ``R_i = sum_j x_i w_ij / (z_j + epsilon * sign(z_j)) * R_j`` for linear layers: x their input, z their output with
-    its bias, to which its share of the relevance is lost. A batch norm behind a convolution or a linear layer counts
-    as one layer with it. ReLU and max pooling hand relevance on. Additions and means share it in proportion to what
-    they add. x of the first layer is the image as the network sees it, so the colour that the model normalises to zero
-    has no relevance.
+    ``R_i = sum_j x_i w_ij / (z_j + epsilon * sign(z_j)) * R_j`` for linear layers, modules or functions: x their
+    input, z their output with its bias, to which its share of the relevance is lost. A batch norm behind a
+    convolution or a linear layer counts as one layer with it. ReLU and max pooling hand relevance on. Additions and
+    means share it in proportion to what they add. x of the first layer is the image as the network sees it, so the
+    colour that the model normalises to zero has no relevance.
 
     With epsilon 0 the map is the image's difference from that colour times the gradient (Ancona et al., 2018), and
     sums to the score where there are no biases. Larger values take from units with little output.
@@ -122,7 +135,8 @@ class Lrp(Attribution):
 
     Raises:
         LookupError: the network computes something on the way that is neither linear nor ReLU (leaky or not) nor max
-            pooling; an objective that is not linear in the layers that it reads, or reads pixels.
+            pooling; an objective that is not linear in the layers that it reads, or reads pixels; with epsilon above
+            0, a linear layer whose output cannot be told.
     """
 
     exact: ClassVar[bool] = True
@@ -136,10 +150,12 @@ class Lrp(Attribution):
             raise LookupError(f"attribution=lrp explains layers of a network, and {objective!r} reads pixels")
 
         def explain(images: Tensor, rows: Tensor) -> Tensor:
-            with _damped(model, self.epsilon):
+            with _Linear() if self.epsilon else nullcontext() as linear:
                 found = trace(model, objective, images, rows)
             refuse_others(model, found, RECTIFIERS | MAX_POOLING, "lrp", "ReLU and max pooling")
             refuse_curved(objective, found, "lrp")
+            if linear is not None:
+                linear.damp(found, self.epsilon)
             mean = getattr(model, "mean", None)
             seen = images - mean if isinstance(mean, Tensor) else images
             return (seen * found.gradient()).sum(1)
@@ -161,46 +177,72 @@ def by_parts(explain: Callable[[Tensor, Tensor], Tensor], images: Tensor, rows: 
     return maps
 
 
-@dataclass
-class _Damping:
-    """What a linear layer's gradient is multiplied by; None for one that is merged with a batch norm."""
+class _Linear(TorchFunctionMode):
+    """Keeps how large the outputs of the linear layers of a forward pass are, modules and functions alike.
 
-    factor: Tensor | None
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        return gradient if self.factor is None else gradient * self.factor
-
-
-@contextmanager
-def _damped(model: nn.Module, epsilon: float) -> Iterator[None]:
-    """Forward passes whose gradients lose ``epsilon / (|z| + epsilon)`` at each linear layer with output z.
-
-    Relevance is an activation times this gradient: ``z / (z + epsilon * sign(z))`` is all by which the epsilon rule
-    differs from the gradient of a linear layer, and the ratio of a ReLU's output to its input is its gradient.
+    Attributes:
+        layers: by the node of a layer's output, the node that multiplies by its weights, and the output's magnitude.
     """
-    # The outputs are kept so that no other tensor takes their ids.
-    outputs: dict[int, tuple[Tensor, _Damping]] = {}
 
-    def merge(_module: nn.Module, args: Any) -> None:
-        if id(args[0]) in outputs:
-            outputs[id(args[0])][1].factor = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers: dict[Node, tuple[Node, Tensor]] = {}
+        self.known: set[Node] = set()
 
-    def damp(_module: nn.Module, _args: Any, output: Tensor) -> None:
-        if not output.requires_grad:
-            return
-        size = output.detach().abs()
-        damping = _Damping(size / (size + epsilon))
-        outputs[id(output)] = output, damping
-        output.register_hook(damping)  # type: ignore[no-untyped-call]
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        before = [tensor.grad_fn for tensor in tensors_in((args, kwargs)) if tensor.grad_fn is not None]
+        output = func(*args, **kwargs)
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            # A view that was changed in place depends on more than the arguments: on layers that are known.
+            products = {node for node in upstream([output], before) if kind(node) in WEIGHTED} - self.known
+            self.known |= products
+            if len(products) == 1:
+                self.layers[output.grad_fn] = products.pop(), output.detach().abs()
+        return output
 
-    handles = []
-    try:
-        for module in model.modules() if epsilon else ():
-            if isinstance(module, _BatchNorm):
-                handles.append(module.register_forward_pre_hook(merge))
-            if isinstance(module, (_ConvNd, nn.Linear, _BatchNorm)):
-                handles.append(module.register_forward_hook(damp))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def damp(self, found: Pass, epsilon: float) -> None:
+        """Let gradients lose ``epsilon / (|z| + epsilon)`` at each linear layer with output z.
+
+        Relevance is an activation times this gradient: ``z / (z + epsilon * sign(z))`` is all by which the epsilon
+        rule differs from the gradient of a linear layer, and the ratio of a ReLU's output to its input is its gradient.
+
+        Raises:
+            LookupError: there is a layer whose output was not seen.
+        """
+        nodes = set(found.nodes)
+        layers = {output: layer for output, layer in self.layers.items() if output in nodes}
+        unseen = {kind(node) for node in nodes - {product for product, _ in layers.values()}} & WEIGHTED
+        if unseen:
+            raise LookupError(
+                f"attribution=lrp has no epsilon rule for a linear layer of this network ({min(unseen)}), whose output "
+                "is hidden inside another function or changed in place; take attribution.epsilon=0"
+            )
+        dampings = {output: _Damping(size / (size + epsilon)) for output, (_, size) in layers.items()}
+        for output, (product, _) in layers.items():
+            output.register_prehook(dampings[output])
+            if kind(product) in BATCH_NORMS and (behind := _copied(product.next_functions[0][0])) in dampings:
+                product.register_hook(dampings[behind].spare)
+
+
+class _Damping:
+    """Multiplies the gradient that arrives at a linear layer, all but what comes from batch norms behind it."""
+
+    def __init__(self, factor: Tensor) -> None:
+        self.factor = factor
+        self.spared: Tensor | float = 0.0
+
+    def spare(self, passed: tuple[Tensor, ...], _arriving: tuple[Tensor, ...]) -> None:
+        self.spared = self.spared + passed[0]
+
+    def __call__(self, arriving: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (self.spared + self.factor * (arriving[0] - self.spared),)
+
+
+def _copied(node: Node | None) -> Node | None:
+    """What made the values that `node` hands on unchanged: an objective that reads a layer reads a copy."""
+    while node is not None and kind(node) == "Clone":
+        node = node.next_functions[0][0]
+    return node

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpret_runs.activations import Activations, as_grid, capture
+from interpret_runs.activations import Activations, as_grid
 from interpret_runs.attribution import Attribution
 from interpret_runs.layer_table import trace
 from interpret_runs.objective import Objective
-from interpret_runs.references import reference
-from interpret_runs.scoring import REFUSED, frozen
+from interpret_runs.scoring import REFUSED, activations, frozen
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 from interpret_runs.variants import fitting, in_pieces
 
@@ -173,14 +172,9 @@ def _pass(
     model: nn.Module, objective: Objective, layers: Collection[str], images: Tensor, rows: Tensor | None
 ) -> tuple[Activations, dict[str, Tensor | None]]:
     """The layers' outputs, and the gradient of the sum of scores there; None where the sum does not depend on one."""
-    with capture(model, {PIXELS, *layers, *objective.layers} - {OPACITY}) as forward:
-        references = {}
-        for source in objective.sources:
-            with torch.no_grad():
-                references[source] = forward(reference(source, rows, images))
-        # With frozen weights only images that ask for gradients give the layers a graph.
-        seen = forward(images.detach().requires_grad_(), rows)
-    total = objective(Activations(seen, rows, seen.image_size, references=references)).sum()
+    # With frozen weights only images that ask for gradients give the layers a graph.
+    seen = activations(model, objective, images.detach().requires_grad_(), rows, {PIXELS, *layers})
+    total = objective(seen).sum()
     asked = [layer for layer in layers if seen[layer].requires_grad and total.requires_grad]
     found = torch.autograd.grad(total, [seen[layer] for layer in asked], allow_unused=True) if asked else ()
     return seen, {**dict.fromkeys(layers), **dict(zip(asked, found, strict=True))}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.attribution import Attribution
+from interpret_runs.attribution import Attribution, check_count, check_number
 from interpret_runs.cam import Cam
 from interpret_runs.cams import GradCam, GradCamPlusPlus, HiResCam, LayerCam, XGradCam
 from interpret_runs.objective import Objective
@@ -47,11 +46,8 @@ class FinerCam(Attribution):
     method: str = "grad_cam"
 
     def __post_init__(self) -> None:
-        number = isinstance(self.strength, (int, float)) and not isinstance(self.strength, bool)
-        if not number or not isfinite(self.strength) or self.strength < 0:
-            raise ValueError(f"attribution.strength is {self.strength!r}; it must be a number from 0 on")
-        if isinstance(self.similar, bool) or not isinstance(self.similar, int) or self.similar < 1:
-            raise ValueError(f"attribution.similar is {self.similar!r}; it must be a whole number from 1 on")
+        check_number("strength", self.strength)
+        check_count("similar", self.similar)
         if self.method not in METHODS:
             raise ValueError(f"attribution.method is {self.method!r}; it is one of {', '.join(METHODS)}")
         object.__setattr__(self, "layer", self._cam.layer)

@@ -118,9 +118,10 @@ def png_text(path: str | Path) -> dict[str, str]:
         ValueError: not a PNG file. Also what `photographs.read` raises.
     """
     with photographs.opened(path) as image:
-        if not isinstance(image, PngImageFile):
-            raise ValueError(f"text is read from PNG files, not {image.format}")
-        return {key: str(value) for key, value in image.text.items()}
+        text = image.text if isinstance(image, PngImageFile) else None
+    if text is None:
+        raise ValueError(f"{str(path)!r} is a {image.format} file; text is read from PNG files")
+    return {key: str(value) for key, value in text.items()}
 
 
 @dataclass(frozen=True)

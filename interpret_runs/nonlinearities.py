@@ -20,9 +20,7 @@ from torch.autograd.graph import Node
 from interpret_runs.activations import Activations, capture, network_of
 from interpret_runs.objective import Objective
 from interpret_runs.randomness import generator
-from interpret_runs.references import reference
-from interpret_runs.scoring import frozen
-from interpret_runs.summary import OPACITY
+from interpret_runs.scoring import activations, frozen
 
 MAX_POOLING = frozenset({"MaxPool2DWithIndices", "MaxPool3DWithIndices", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D"})
 LINEAR = re.compile(
@@ -30,9 +28,9 @@ LINEAR = re.compile(
     "Clone|Copy|CopySlices|ToCopy|Alias|AsStrided|View|UnsafeView|ReshapeAlias|Permute|Transpose|T|Squeeze|Unsqueeze|"
     "Expand|Repeat|Select|Slice|Split|SplitWithSizes|Unbind|Unfold|Diagonal|Index|IndexSelect|Gather|"
     "Roll|Flip|Rot90|PixelShuffle|PixelUnshuffle|(Native)?ChannelShuffle|Im2Col|Col2Im|"
-    "ConstantPadNd|(Reflection|Replication)Pad[123]D|(Mkldnn)?(Adaptive)?AvgPool[23]D|Upsample[A-Z][a-z]+2D(Aa)?|"
-    "(Native|Cudnn|Miopen)BatchNorm"
+    "ConstantPadNd|(Reflection|Replication)Pad[123]D|(Mkldnn)?(Adaptive)?AvgPool[23]D|Upsample[A-Z][a-z]+2D(Aa)?"
 )
+BATCH_NORMS = frozenset({"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"})
 # Linear as long as one factor alone depends on the image: the places of the factors among a node's inputs.
 PRODUCTS = {
     **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
@@ -81,21 +79,16 @@ class Pass:
 
 def trace(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Pass:
     """Score images with a frozen model, and keep the graph."""
-    with torch.enable_grad(), capture(model, objective.layers - {OPACITY}) as forward:
-        references = {}
-        for source in objective.sources:
-            with torch.no_grad():
-                references[source] = forward(reference(source, rows, images))
+    with torch.enable_grad():
         images = images.detach().requires_grad_()
-        outputs = forward(images, rows)
-        seen = Activations(outputs, rows, outputs.image_size, references=references)
+        seen = activations(model, objective, images, rows)
         return Pass(images, seen, tuple(upstream(seen.values())), objective(seen))
 
 
-def upstream(tensors: Iterable[Tensor]) -> Iterator[Node]:
-    """Each node on which one of `tensors` depends, once."""
+def upstream(tensors: Iterable[Tensor], until: Iterable[Node] = ()) -> Iterator[Node]:
+    """Each node on which one of `tensors` depends, once; without those in `until` and what only they depend on."""
     waiting = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
-    known: set[Node] = set()
+    known = set(until)
     while waiting:
         node = waiting.pop()
         if node not in known:
@@ -116,8 +109,9 @@ def is_linear(node: Node) -> bool:
         inputs = node.next_functions
         dependent = [place for place in PRODUCTS[name] if place < len(inputs) and inputs[place][0] is not None]
         return len(dependent) < 2 and not (name == "Div" and dependent == [1])
-    # Batch norm that takes its statistics from the batch says so here.
-    return LINEAR.fullmatch(name) is not None and not getattr(node, "_saved_training", False)
+    if name in BATCH_NORMS:
+        return not getattr(node, "_saved_training", False)  # else its statistics are those of the batch
+    return LINEAR.fullmatch(name) is not None
 
 
 def is_affine(objective: Objective, seen: Activations) -> bool:
@@ -153,7 +147,7 @@ def nonlinearities(model: nn.Module, layers: Collection[str], images: Tensor) ->
     inside = [""]
 
     def claim(values: Any, path: str) -> None:
-        waiting = [tensor.grad_fn for tensor in _tensors(values) if tensor.grad_fn is not None]
+        waiting = [tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None]
         while waiting:
             node = waiting.pop()
             if node not in owners:
@@ -209,13 +203,14 @@ def refuse_curved(objective: Objective, found: Pass, method: str) -> None:
         )
 
 
-def _number(node: Node) -> int:
-    return int(node._sequence_nr())
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments or in the output of a function, however they are nested."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, (tuple, list, Mapping)):
         for value in values.values() if isinstance(values, Mapping) else values:
-            yield from _tensors(value)
+            yield from tensors_in(value)
+
+
+def _number(node: Node) -> int:
+    return int(node._sequence_nr())

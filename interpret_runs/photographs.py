@@ -23,6 +23,10 @@ ORIENTATION = Base.Orientation
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 
 
+class _GreyError(ValueError):
+    """Grey levels of a sound image that are above white or below black."""
+
+
 def read(path: str | Path) -> Image.Image:
     """The picture in a file, in mode RGB, upright (EXIF orientation applied); of an animation the first frame.
 
@@ -31,7 +35,8 @@ def read(path: str | Path) -> Image.Image:
 
     Raises:
         FileNotFoundError, IsADirectoryError: nothing to read at `path`.
-        ValueError: the file is empty, cut short, damaged, too large, or not an image.
+        ValueError: the file is empty, cut short, damaged, too large, or not an image, or holds grey levels above
+            white or below black.
     """
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -88,13 +93,19 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             raise ValueError(f"{str(path)!r} is not an image: its content is of no known image format") from error
         except Image.DecompressionBombError as error:
             raise ValueError(f"{str(path)!r} is too large: {error}") from error
+        except _GreyError as error:
+            raise ValueError(f"{str(path)!r} cannot be shown: {error}") from error
         except _DAMAGE as error:
             reason = str(error) or type(error).__name__
             raise ValueError(f"{str(path)!r} is not an image: {reason}") from error
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A picture of any of Pillow's modes as `read` gives it."""
+    """A picture of any of Pillow's modes as `read` gives it.
+
+    Raises:
+        ValueError: grey levels above white or below black.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if image.has_transparency_data:
@@ -110,5 +121,5 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     wide.info.clear()  # a transparent grey level means nothing once levels are scaled
     low, high = wide.getextrema()
     if not 0 <= low <= high <= top:  # type: ignore[operator]  # numbers, as there is one band
-        raise ValueError(f"its grey values go from {low} to {high}, not 0 to {top}")
+        raise _GreyError(f"its grey values go from {low} to {high}; scale them to 0 to {top}")
     return wide.point(lambda value: value * (255 / top) + 0.5).convert("L")

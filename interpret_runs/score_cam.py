@@ -23,7 +23,7 @@ class ScoreCam(LayerAttribution):
     ``relu(sum_k w_k A_k)`` with ``w = softmax_k(score(x * M_k))`` and M_k the channel scaled up to the image and to
     [0, 1]; what M_k hides is black. A channel that is the same everywhere hides nothing in particular: it has weight
     0. The paper's softmax is over differences to the score of a baseline, which gives the same weights. Costs a
-    forward pass per channel.
+    forward pass per channel. As no gradient is asked for, `layer` need not lie upstream of the objective.
     """
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -44,10 +44,17 @@ def class_probabilities(model: nn.Module, images: Tensor) -> Tensor | None:
 
 def score(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor | None = None) -> Tensor:
     """The objective's score of each image, (B,); image i with unit ``rows[i]``. Differentiable in `images`."""
-    with capture(model, objective.layers - {OPACITY}) as forward:
+    return objective(activations(model, objective, images, rows))
+
+
+def activations(
+    model: nn.Module, objective: Objective, images: Tensor, rows: Tensor | None, also: Collection[str] = ()
+) -> Activations:
+    """What `objective` reads of images, and the outputs of the layers in `also`."""
+    with capture(model, {*objective.layers, *also} - {OPACITY}) as forward:
         references = {}
         for source in objective.sources:
             with torch.no_grad():
                 references[source] = forward(reference(source, rows, images))
         seen = forward(images, rows)
-        return objective(Activations(seen, rows, seen.image_size, references=references))
+    return Activations(seen, rows, seen.image_size, references=references)

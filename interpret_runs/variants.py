@@ -5,6 +5,7 @@ Sampled gradients, integrals along a line, random masks and sliding windows are 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import torch
@@ -115,8 +116,8 @@ def add_up(total: Tensor, places: Tensor, values: Tensor) -> None:
 
     In a fixed order on every device, which ``index_add_`` is not on a GPU.
     """
-    own, counts = torch.unique_consecutive(places, return_counts=True)
+    counts = Counter(places.tolist())  # the one point at which a piece waits for a GPU
     # All of it before any is added: where memory runs out here, the piece comes again.
-    parts = [part.sum(0) for part in torch.split(values, counts.tolist())]
-    for place, part in zip(own.tolist(), parts, strict=True):
+    parts = [part.sum(0) for part in torch.split(values, list(counts.values()))]
+    for place, part in zip(counts, parts, strict=True):
         total[place] += part

@@ -70,6 +70,18 @@ def skipping(way):
         return wrapped(Skips(way))
 
 
+def normed():
+    """`networks.plain` with a batch norm behind its first convolution."""
+    network = networks.plain()
+    norm = nn.BatchNorm2d(6)
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(-1, 2, 6))
+        norm.bias.copy_(torch.linspace(0.5, -0.5, 6))
+        norm.running_mean.copy_(torch.linspace(-0.2, 0.3, 6))
+        norm.running_var.copy_(torch.linspace(0.5, 2, 6))
+    return network.insert(1, norm)
+
+
 def by_captum(method, model, images, target):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -198,18 +210,108 @@ def test_relevance_equals_captums_on_a_chain_of_convolutions(epsilon, in_place, 
 
 @pytest.mark.parametrize("epsilon", [0, 0.1])
 def test_a_batch_norm_counts_as_one_layer_with_its_convolution(epsilon, images):
-    network = networks.plain().eval()
-    norm = nn.BatchNorm2d(6).eval()
-    with torch.no_grad():
-        norm.weight.copy_(torch.linspace(-1, 2, 6))
-        norm.bias.copy_(torch.linspace(0.5, -0.5, 6))
-        norm.running_mean.copy_(torch.linspace(-0.2, 0.3, 6))
-        norm.running_var.copy_(torch.linspace(0.5, 2, 6))
-    folded = networks.plain().eval()
-    folded[0] = nn.utils.fuse_conv_bn_eval(folded[0], norm)
-    network.insert(1, norm)
+    network, folded = normed().eval(), networks.plain().eval()
+    folded[0] = nn.utils.fuse_conv_bn_eval(folded[0], network[1])
     expected = Lrp(epsilon)(wrapped(folded), Logit(2), images)
     torch.testing.assert_close(Lrp(epsilon)(wrapped(network), Logit(2), images), expected, rtol=1e-5, atol=1e-8)
+
+
+class Written(nn.Module):
+    """`normed` by functions, its last layer as `last` writes it, each step in place where it can be."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.layers, self.last = normed(), last
+
+    def forward(self, images):
+        first, norm, _, second, _, _, _, last = self.layers
+        values = functional.conv2d(images, first.weight, first.bias, padding=1)
+        values = functional.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        values = functional.conv2d(values.relu_(), second.weight, second.bias, second.stride, second.padding)
+        return self.last(values.relu_().mean((2, 3)), last.weight, last.bias)
+
+
+@pytest.mark.parametrize("epsilon", [0, 0.1])
+@pytest.mark.parametrize(
+    "last",
+    [
+        functional.linear,
+        lambda x, w, b: torch.addmm(b, x, w.mT),
+        lambda x, w, b: torch.baddbmm(b, x[None], w.mT[None])[0],
+    ],
+)
+def test_lrp_holds_for_every_linear_layer_however_it_is_written(last, epsilon, images):
+    expected = Lrp(epsilon)(wrapped(normed()), Logit(2), images)
+    torch.testing.assert_close(Lrp(epsilon)(wrapped(Written(last)), Logit(2), images), expected)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [lambda x, w: x @ w.mT, lambda x, w: torch.einsum("bi,oi->bo", x, w), lambda x, w: torch.tensordot(x, w.mT, 1)],
+)
+def test_lrp_holds_for_matrix_products(product, images):
+    expected = Lrp(0.1)(wrapped(networks.without_bias(normed())), Logit(2), images)
+    model = wrapped(networks.without_bias(Written(lambda x, w, _bias: product(x, w))))
+    torch.testing.assert_close(Lrp(0.1)(model, Logit(2), images), expected)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda x, w, b: torch.linalg.multi_dot([x, w.mT, torch.eye(5).to(x)]),
+        lambda x, w, b: torch.einsum("bi,oi->bo", x, w).add_(b),
+    ],
+)
+def test_lrp_refuses_to_damp_linear_layers_that_it_cannot_see(last, images):
+    model = wrapped(Written(last))
+    with pytest.raises(LookupError, match=r"^attribution=lrp has no epsilon rule for .* \(B?[mM]m\).*epsilon=0$"):
+        Lrp().check(model, Logit(2), images[:1])
+    gradient = gradients(model, Logit(2), images, ROWS)
+    torch.testing.assert_close(Lrp(0)(model, Logit(2), images), ((images - 0.5) * gradient).sum(1))
+
+
+class Folds(nn.Module):
+    """A convolution and a ReLU that works on a view of its output, or on the output itself."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.conv = networks.plain()[0]
+        self.in_place = in_place
+
+    def forward(self, images):
+        values = self.conv(images)
+        if not self.in_place:
+            return values.relu().mean((2, 3))
+        flat = values.view(len(values), 6, -1)
+        flat.relu_()
+        return flat.mean(2)
+
+
+def test_a_layer_is_damped_once_where_a_view_of_it_is_changed_in_place(images):
+    expected, found = (Lrp(0.1)(wrapped(Folds(in_place)), Logit(2), images) for in_place in (False, True))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_batch_norm_behind_a_relu_is_a_layer_of_its_own(in_place, images):
+    """In place, the ReLU returns the very tensor that the convolution did."""
+    network = normed()
+    network[1], network[2] = nn.ReLU(in_place), network[1]
+    separate = nn.Sequential(*network[:2], nn.Conv2d(6, 6, 1, groups=6), *network[3:])
+    norm = network[2].eval()
+    with torch.no_grad():
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        separate[2].weight.copy_(scale.view(6, 1, 1, 1))
+        separate[2].bias.copy_(norm.bias - scale * norm.running_mean)
+    found, expected = (Lrp(0.1)(wrapped(made), Logit(2), images) for made in (network, separate))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_an_objective_that_reads_a_convolution_leaves_it_one_layer_with_its_batch_norm(images):
+    model = wrapped(normed())
+    one, other = Logit(1), Channel("0", 3)
+    parts = [Lrp(0.1)(model, objective, images) for objective in (one, other)]
+    torch.testing.assert_close(Lrp(0.1)(model, one - 2 * other, images), parts[0] - 2 * parts[1])
 
 
 def test_relevance_is_conserved_over_skip_connections_where_captum_loses_it(images):

@@ -481,8 +481,8 @@ def test_wrong_settings_are_named(method):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        *[({"strength": wrong}, "attribution.strength is .*; it must be a number") for wrong in (-1, "1", True)],
-        ({"strength": float("nan")}, "attribution.strength is nan; it must be a number from 0 on"),
+        *[({"strength": wrong}, "attribution.strength is .*; it must be a finite number") for wrong in (-1, "1", True)],
+        ({"strength": float("nan")}, "attribution.strength is nan; it must be a finite number from 0 on"),
         *[({"similar": wrong}, "attribution.similar is .*; it must be a whole number") for wrong in (0, 1.5, True)],
         ({"method": "score_cam"}, "attribution.method is 'score_cam'; it is one of grad_cam, .*layer_cam"),
     ],

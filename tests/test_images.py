@@ -116,7 +116,7 @@ def test_keys_that_png_does_not_take(key: str) -> None:
 
 def test_text_of_another_format_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "image.jpg")
-    with pytest.raises(ValueError, match="PNG files, not JPEG"):
+    with pytest.raises(ValueError, match=r"image\.jpg' is a JPEG file; text is read from PNG files$"):
         png_text(tmp_path / "image.jpg")
 
 
