@@ -20,7 +20,7 @@ from interpret_runs.objectives import Logit
 from interpret_runs.problem import Problem, Question, check_counts
 from interpret_runs.randomness import generator
 from interpret_runs.scenes import KINDS, SIZE, Scenes, scenes
-from interpret_runs.trained import Trained, network
+from interpret_runs.trained import Trained, half_way, network
 from interpret_runs.training import accuracy, probabilities, train
 
 CHANNELS = 16, 32, 64
@@ -62,7 +62,7 @@ class SceneProblem(Problem):
             return accuracy(model, tests.images, tests.labels[cause])
 
         key = {"data": "scenes", "cause": cause, "images": self.images, "epochs": self.epochs, "seed": seed}
-        return network(key, _model, fit)
+        return network(key, _model, fit, half_way(KINDS))
 
     def question(self, seed: int, cause: str = "shape") -> tuple[Question, Scenes]:
         """The first `samples` test scenes that are classified with confidence, and what they show; no truth yet."""

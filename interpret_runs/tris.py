@@ -16,10 +16,11 @@ from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objectives import Logit
 from interpret_runs.problem import Problem, Question, check_counts
 from interpret_runs.tetrominoes import NOISES, SCENARIOS, SIZE, tetrominoes
-from interpret_runs.trained import network
+from interpret_runs.trained import half_way, network
 from interpret_runs.training import accuracy, probabilities, train
 
 CHANNELS, HIDDEN = 16, 32
+DEVIATION = 0.1  # of grey values, of all scenarios and noises; without it training may never begin to learn
 TESTS = 1000
 
 
@@ -43,8 +44,8 @@ class Tris(Problem):
     samples: int = 64
     scenarios: tuple[str, ...] = SCENARIOS
     noises: tuple[str, ...] = NOISES
-    images: int = 8000
-    epochs: int = 16
+    images: int = 32000
+    epochs: int = 4
 
     def __post_init__(self) -> None:
         check_counts(self, "samples", "images", "epochs")
@@ -81,7 +82,7 @@ class Tris(Problem):
             return accuracy(model, images[tested], labels[tested])
 
         key = {"data": "tetrominoes", "scenario": scenario, "noise": noise, "drawn": drawn}
-        trained = network({**key, "images": self.images, "epochs": self.epochs, "seed": seed}, _model, fit)
+        trained = network({**key, "images": self.images, "epochs": self.epochs, "seed": seed}, _model, fit, half_way(2))
         model = trained.network
         assert isinstance(model, VisionModel)
         images, labels, truth = (values[self.images + TESTS :] for values in (images, labels, truth))
@@ -106,5 +107,5 @@ def _model() -> VisionModel:
         nn.ReLU(),
         nn.Linear(HIDDEN, 2),
     )
-    preprocessing = Preprocessing((SIZE, SIZE), SIZE, (0.5,) * 3, (0.5,) * 3)
+    preprocessing = Preprocessing((SIZE, SIZE), SIZE, (0.5,) * 3, (DEVIATION,) * 3)
     return VisionModel(nn.Sequential(*layers), preprocessing, "tris", aliases={"late": "3"}).eval()

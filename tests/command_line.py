@@ -60,6 +60,8 @@ def here(*arguments: str) -> Said:
     _forget()
     torch.set_num_threads(1)  # two threads wait for each other where tests share the cores
     try:
+        if not any(argument.startswith("compute.per_device") for argument in arguments):
+            arguments = (*arguments, "compute.per_device=0")
         with (
             patch.dict(os.environ, environment, clear=True),
             patch.object(sys, "argv", ["run.py", *arguments]),

@@ -166,6 +166,13 @@ def test_every_spelling_finds_the_run_that_is_done():
         (("--help",), "Groups (choose with group=option)"),
         (("--cfg", "job"), "objective:"),
         (("--cfg", "job", "--resolve"), "objective:"),
+        (("--cfg", "hydra", "--package", "hydra.sweeper"), "GridSweeper"),
+        (("--info", "defaults"), "objective/channel"),
+        (("--info", "defaults-tree", "+experiment=quickstart"), "experiment: quickstart"),
+        (("--info", "searchpath"), "pkg://interpret_runs.conf"),
+        (("--info", "config"), "objective:"),
+        (("--info", "plugins"), "GridSweeper"),
+        (("--info", "all"), "GridSweeper"),
         (("-sc", "install=bash"), "hydra_bash_completion"),
         (("task.steps=2", "parameterisation.size=16", "sweep.dry_run=true"), "plan: 1 runs"),
         (("-m", "objective.channel=range(0,64)", "sweep.dry_run=true"), "plan: 64 runs"),
@@ -179,12 +186,22 @@ def test_what_computes_nothing_imports_no_torch(arguments, says):
     assert says in done.out
 
 
-def test_completion_imports_no_torch(monkeypatch):
-    monkeypatch.setenv("COMP_LINE", "python run.py parameterisation=")
-    monkeypatch.setenv("COMP_POINT", "31")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("parameterisation=", {"parameterisation=fourier", "parameterisation=pixel"}),
+        ("+experiment=quick", {"+experiment=quickstart"}),
+        ("objective.c", {"objective.channel="}),
+        ("sweep.", {"sweep.dry_run=", "sweep.zip.", "sweep.exclude."}),
+    ],
+)
+def test_completion_imports_no_torch(monkeypatch, typed, offered):
+    line = f"python run.py {typed}"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
     done = python(WATCHED, str(PROJECT / "run.py"), "-sc", "query=bash")
     assert done.status == 0, done.err
-    assert {"parameterisation=fourier", "parameterisation=pixel"} <= set(done.out.split())
+    assert offered <= set(done.out.split())
 
 
 def test_a_run_that_is_done_is_shown_without_torch():

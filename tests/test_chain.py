@@ -5,7 +5,7 @@ from torch import nn
 
 from interpret_runs.chain import Chain
 from interpret_runs.corruptions import Blur, ColourJitter, Noise
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 from interpret_runs.transforms import CaptumLong, Crops, Standard, Unchanged
 from interpret_runs.v2 import V2
 

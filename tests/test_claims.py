@@ -188,3 +188,49 @@ def test_a_claim_that_was_taken_over_meanwhile_is_not_released(store):
         store.claim_file("a").unlink()
         leave(store, "a", host="elsewhere")
     assert there(store) == ["a"]
+
+
+def test_a_process_that_ended_and_was_not_reaped_holds_nothing(store):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    assert until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    leave(store, "a", pid=process.pid)
+    assert claims.live(store) == []
+    with Claims(store, ["a"]) as held:
+        assert held == ["a"]
+    process.wait()
+
+
+def test_claims_of_the_living_are_listed_with_owner_and_heartbeat(store):
+    assert claims.live(store) == [] and not store.root.exists()
+    leave(store, "dead", pid=gone())
+    leave(store, "old", age=STALE + 1, host="elsewhere")
+    leave(store, "far", age=STALE / 2, host="elsewhere 4")
+    leave(store, "new", host="elsewhere").write_text("")
+    with Claims(store, ["a"]):
+        found = {claim.run_id: claim for claim in claims.live(store)}
+    assert list(found) == ["a", "far", "new"]
+    assert (found["a"].pid, found["a"].host) == (os.getpid(), _here().split()[0]) and found["a"].since
+    assert found["far"].host == "elsewhere" and STALE / 2 <= found["far"].age < STALE
+    assert (found["new"].host, found["new"].pid) == ("unknown", 0), "it may be in the writing"
+    assert claims.is_held(store, "far") and not claims.is_held(store, "a")
+
+
+def test_a_clock_that_runs_ahead_takes_nothing_over(store, monkeypatch):
+    leave(store, "a", host="elsewhere")
+    monkeypatch.setattr(claims, "time", lambda: time() + 10 * STALE)
+    with Claims(store, ["a"]) as held:
+        assert held == []
+    assert there(store) == ["a"]
+
+
+def test_a_heart_outlives_a_beat_that_fails(store, monkeypatch):
+    beats = []
+
+    def fails(*_: object) -> None:
+        beats.append(1)
+        raise OSError("the file system is busy")
+
+    monkeypatch.setattr(claims, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(os, "utime", fails)
+    with Claims(store, ["a"]):
+        assert until(lambda: len(beats) > 2)

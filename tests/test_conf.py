@@ -26,7 +26,7 @@ from interpret_runs.objectives import Channel, Logit
 from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.problem import Problem
 from interpret_runs.references import reference
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 from interpret_runs.runner.tasks.task import Task
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.transform import Transform
@@ -198,7 +198,7 @@ def test_every_task_builds_or_shows_and_uses_what_there_is(option):
     config = composed("task", option)
     for name in config["task"]["uses"]:
         assert OmegaConf.select(OmegaConf.create(config), name) is not None
-    if option != "layers":
+    if option not in ("layers", "status", "verify"):
         assert isinstance(build({key: value for key, value in config["task"].items() if key != "uses"}), Task)
 
 
@@ -262,7 +262,11 @@ def test_names_become_snake_case():
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+# A search has no plan: what is tried next depends on what was found.
+SEARCHES = ["search"]
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in SEARCHES])
 def test_every_experiment_plans(experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = here(f"+experiment={experiment}", "sweep.dry_run=true", NO_SHEET)
@@ -276,6 +280,17 @@ def test_an_experiment_holds_differences_only(experiment):
     content = yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text())
     assert content["name"] == experiment
     assert "_target_" not in str(content)
+
+
+def test_an_experiment_may_choose_launcher_and_sweeper(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /hydra/launcher: basic\n  - override /hydra/sweeper: basic\n"
+    )
+    shown = here("--config-dir", str(tmp_path), "--cfg", "hydra", "+experiment=mine").out
+    assert "BasicSweeper" in shown and "BasicLauncher" in shown
+    assert "GridSweeper" in here("--cfg", "hydra").out
 
 
 def test_an_option_that_does_not_exist_does_not_compose():

@@ -1,13 +1,15 @@
 """From override lines to grid points."""
 
+import re
 from itertools import product
 from typing import Any
 
 import pytest
 from command_line import hydra
+from omegaconf import OmegaConf
 
 from interpret_runs.runner.compose import Composer
-from interpret_runs.runner.grid import points
+from interpret_runs.runner.grid import per_experiment, points
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +22,8 @@ def loader():
 def grid(loader):
     """The points of a sweep, each a mapping of keys to values."""
 
-    def expand(*arguments: str, params: Any = None, grids: Any = ()) -> list[dict[str, Any]]:
-        found = points(list(arguments), params, list(grids), loader)
+    def expand(*arguments: str, params: Any = None, grids: Any = (), zips: Any = ()) -> list[dict[str, Any]]:
+        found = points(list(arguments), params, list(grids), loader, zips)
         return [{setting.key: setting.value for setting in point} for point in found]
 
     return expand
@@ -51,6 +53,20 @@ def test_without_a_sweep_there_is_one_point(grid):
         ("layer=glob(*)", ["early", "late", "logits", "middle"]),
         ("layer=glob(*,exclude=lo*)", ["early", "late", "middle"]),
         ("layer=glob([e*,l*])", ["early", "late", "logits"]),
+        ("layer=glob([e*,l*],exclude=[*te,*ts])", ["early"]),
+        ("seed=sort(3,1,2,reverse=true)", [3, 2, 1]),
+        ("layer=sort(late,early)", ["early", "late"]),
+        ("seed=sort(range(3,0,-1))", [1, 2, 3]),
+        ("seed=tag(few,choice(1,2))", [1, 2]),
+        ("seed=tag(a,b,range(0,2))", [0, 1]),
+        ("seed=int(choice(1.7,2.2))", [1, 2]),
+        ("seed=int(3.9)", [3]),
+        ("seed=str(choice(0,1))", ["0", "1"]),
+        ("seed=float(range(0,2))", [0.0, 1.0]),
+        ("seed=bool(choice(0,1))", [False, True]),
+        ("seed=int('4'),5", [4, 5]),
+        ("seed=1e-3,inf,-2", [0.001, float("inf"), -2]),
+        ("objective.layer=${layer.path},image", ["${layer.path}", "image"]),
     ],
 )
 def test_a_sweep_has_the_values_that_hydra_gives_it(grid, line, values):
@@ -77,6 +93,11 @@ def test_a_shuffled_sweep_keeps_text_and_value_together(loader):
     assert {setting.value for setting in settings} == set(range(64))
 
 
+@pytest.mark.parametrize("line", ["seed=shuffle(1,2,3)", "seed=shuffle(choice(1,2,3))", "seed=shuffle(range(1,4))"])
+def test_a_shuffle_changes_the_order_alone(grid, line):
+    assert sorted(point["seed"] for point in grid(line)) == [1, 2, 3]
+
+
 def test_keys_multiply(grid):
     found = grid("seed=1,2", "objective.channel=range(0,3)", "layer=early")
     assert [(point["seed"], point["objective.channel"]) for point in found] == list(product((1, 2), (0, 1, 2)))
@@ -101,6 +122,95 @@ def test_the_command_line_replaces_a_key_of_params_and_grids(grid):
     found = grid("seed=5", params={"task.steps": [8, 16]}, grids=grids)
     assert [point["seed"] for point in found] == [5] * 6
     assert len(grid("task.steps=3", params={"task.steps": [8, 16]})) == 1
+
+
+def test_paired_keys_advance_together_and_multiply_with_the_rest(grid):
+    zips = [{"objective.channel": [1, 2, 3], "seed": "range(4,7)"}, {"parameterisation": "fourier,pixel"}]
+    found = grid("layer=early,late", params={"task.steps": [8, 16]}, grids=[{"optimizer": ["adam", "sgd"]}], zips=zips)
+    assert len(found) == len({repr(point) for point in found}) == 3 * 2 * 2 * 2 * 2
+    assert {(point["objective.channel"], point["seed"]) for point in found} == {(1, 4), (2, 5), (3, 6)}
+
+
+def test_a_grid_may_have_pairs_of_its_own(grid):
+    grids = [{"zip": [{"seed": [1, 2], "layer": "early,late"}], "task.steps": [3, 4]}, {"seed": 9}]
+    found = [(point["seed"], point.get("layer"), point.get("task.steps")) for point in grid(grids=grids)]
+    assert sorted(found, key=repr) == [
+        (1, "early", 3),
+        (1, "early", 4),
+        (2, "late", 3),
+        (2, "late", 4),
+        (9, None, None),
+    ]
+
+
+def test_the_command_line_replaces_a_paired_key(grid):
+    zips = [{"objective.channel": [1, 2], "seed": [4, 5]}]
+    assert grid("seed=9", zips=zips) == [{"objective.channel": 1, "seed": 9}, {"objective.channel": 2, "seed": 9}]
+    assert grid("seed=9", "objective.channel=7,8", zips=zips) == [
+        {"seed": 9, "objective.channel": 7},
+        {"seed": 9, "objective.channel": 8},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("zips", "says"),
+    [
+        ([{"seed": [1, 2], "objective.channel": [1, 2, 3]}], "seed has 2, objective.channel has 3"),
+        ([{"seed": 1, "objective.channel": "range(0,3)"}], "seed has 1, objective.channel has 3"),
+        ([{"seed": [], "layer": []}], "seed has no values"),
+        ([{}], "sweep.zip holds {}; name the keys"),
+        (["seed"], "sweep.zip holds 'seed'; it is a list of maps"),
+        ({"seed": 1}, "sweep.zip holds {'seed': 1}; it is a list of maps"),
+        ([{"name": ["a", "b"], "seed": [1, 2]}], "name cannot be swept"),
+        ([{"seed": [1, 2], "outputs": ["a", "b"]}], "outputs cannot be swept"),
+        ([{"seed": [1, 2]}, {"seed": [3, 4]}], "seed is in sweep.zip and in another place"),
+        ([{"task.steps": [1, 2]}], "task.steps is in sweep.zip and in another place"),
+        ([{"layer": ["early", "late"]}], "layer is in sweep.zip and in another place"),
+    ],
+)
+def test_pairs_that_are_wrong_say_so(grid, zips, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        grid(params={"task.steps": 8}, grids=[{"layer": "early"}], zips=zips)
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("sweep.zip=[{objective.channel: [1,2], seed: [4,5]}]", [(1, 4), (2, 5)]),
+        ("sweep.zip=[{objective.channel: 'range(1,3)', seed: '4,5'}]", [(1, 4), (2, 5)]),
+        (
+            "sweep.zip=[{+objective@objective.terms.a: [channel,l2], layer: [early,late]}]",
+            [("channel", "early"), ("l2", "late")],
+        ),
+        (
+            "sweep.zip=[{parameterisation: [fourier,pixel], optimizer.lr: [0.1,1e-3]}]",
+            [("fourier", 0.1), ("pixel", 0.001)],
+        ),
+        (
+            "sweep.zip=[{layer.path: [features.3,features/6], objective.target: [Egyptian cat,'a, b']}]",
+            [("features.3", "Egyptian cat"), ("features/6", "a, b")],
+        ),
+    ],
+)
+def test_pairs_are_written_on_the_command_line(line, values):
+    with hydra(line) as (loader, master):
+        zips = OmegaConf.to_container(master.sweep.zip)
+        found = points([line], None, [], loader, zips)
+        assert [tuple(one.value for one in point if one.key != "sweep.zip") for point in found] == values
+
+
+def test_arguments_are_split_by_experiment_and_by_nothing_else(loader):
+    lines = ["seed=1,2", "+experiment=quickstart,distill", "layer=late"]
+    assert per_experiment(lines, loader) == [
+        ["seed=1,2", "+experiment=quickstart", "layer=late"],
+        ["seed=1,2", "+experiment=distill", "layer=late"],
+    ]
+    assert per_experiment(["+experiment=glob(known*)"], loader) == [
+        ["+experiment=known_truth"],
+        ["+experiment=known_truth_fast"],
+    ]
+    for one in (["seed=1,2", "+experiment=quickstart"], ["seed=1,2"], []):
+        assert per_experiment(one, loader) == [one]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +278,7 @@ def test_an_interval_cannot_be_enumerated(grid):
 
 
 def test_a_grid_that_is_no_map_says_so(grid):
-    with pytest.raises(ValueError, match="each grid is a map"):
+    with pytest.raises(ValueError, match="sweep.grids holds 'seed'; it is a list of maps"):
         grid(grids=["seed"])
 
 

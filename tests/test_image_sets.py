@@ -18,7 +18,7 @@ from interpret_runs import folders, image_sets
 from interpret_runs.image_sets import Torchvision, loaded
 from interpret_runs.images import Folder, ImageSet, Picture, to_tensor
 from interpret_runs.models import Preprocessing
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 
 SMALL = Preprocessing((8, 8), 8)
 FAKE = {"size": 5, "image_size": [3, 10, 12], "num_classes": 4}

@@ -1,6 +1,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from interpret_runs import load_index
 from interpret_runs.runner import index
+from interpret_runs.runner.catalogue import Catalogue
 from interpret_runs.runner.store import Store
 
 ATTRIBUTE = ("task=attribute", "objective=logit", "objective.target=top1", NO_SHEET)
@@ -215,14 +217,14 @@ def test_an_index_made_while_another_sweep_wrote_is_not_taken_for_whole(tmp_path
     base = {"status": "ok", "task": "t", "unit": "", "score": None, "seconds": 0}
     base |= {"artefacts": {}, "choices": {}, "metrics": {}, "config": {}}
     mine.write_records([{**base, "run_id": "a", "finished": "a", "batch": ["a"]}])
-    made = index.build
+    extended = Catalogue.extended
 
-    def meanwhile(store: Store):
-        table = made(store)
+    def meanwhile(*given: Any) -> Catalogue:
+        read = extended(*given)
         Store(tmp_path, "some").write_records([{**base, "run_id": "b", "finished": "b", "batch": ["b"]}])
-        return table
+        return read
 
-    monkeypatch.setattr(index, "build", meanwhile)
+    monkeypatch.setattr(Catalogue, "extended", meanwhile)
     index.write_index(mine)
     monkeypatch.undo()
     assert set(load_index(tmp_path / "some")["run_id"]) == {"a", "b"}

@@ -59,6 +59,11 @@ def test_a_trained_network_says_what_its_training_took():
         sum(one["seconds"] for one in said["networks"].values()), abs=2e-3
     )
     assert set(said["measures"]) == {"causal_share_shape", "causal_share_marker"}
+    asked = {name: entry["networks"] for name, entry in said["measures"].items()}
+    assert sorted(sum(asked.values(), [])) == sorted(said["networks"])
+    assert {one["least"] for one in said["networks"].values()} == {0.625}
+    wrong = sum(one["accuracy"] < 0.625 for one in said["networks"].values())
+    assert metrics["networks_not_learned"] == wrong > 0  # one epoch teaches nothing
 
 
 def test_samples_without_a_number_are_counted_out():
@@ -144,6 +149,17 @@ def test_the_suite_prints_its_table_and_writes_csv_and_figure(tmp_path, monkeypa
         assert drawn.width > 300
 
 
+def test_the_suite_again_prints_its_table_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suite = ("-m", *DIFULL, "attribution=random,saliency", "name=suite")
+    first, again = here(*suite), here(*suite)
+    assert again.status == 0 and "nothing to do" in again.out
+    (figure,) = Path("outputs/suite/figures").glob("*.png")
+    assert str(figure) in again.out.splitlines()[-1]
+    table = [line for line in first.out.splitlines() if line.split()[:1] in (["random"], ["saliency"], ["(chance)"])]
+    assert len(table) == 3 and set(table) <= set(again.out.splitlines())
+
+
 def test_one_run_alone_says_where_its_numbers_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = here(*DIFULL, "attribution=saliency")
@@ -155,12 +171,12 @@ def test_one_run_alone_says_where_its_numbers_are(tmp_path, monkeypatch):
 
 
 def row(
-    folder: Path, method: str, measures: dict[str, list[float | None]], seed: int = 0, **more: Any
+    folder: Path, method: str, measures: dict[str, list[float | None]], seed: int = 0, least: float = 0.0, **more: Any
 ) -> dict[str, Any]:
     """A row of an index with its file; `more` is put into each measure."""
     name = f"{method}-{seed}-{len(list(folder.iterdir()))}.json"
     entries = {key: {"values": values, "chance": None, "higher": True, **more} for key, values in measures.items()}
-    networks = {f"net {seed}": {"seconds": 2.0, "accuracy": 0.9 + seed / 100}}
+    networks = {f"net {seed}": {"seconds": 2.0, "accuracy": 0.9 + seed / 100, "least": least}}
     (folder / name).write_text(json.dumps({"measures": entries, "networks": networks}))
     return {
         "problem": "some",
@@ -221,6 +237,28 @@ def test_cells_show_mean_half_an_interval_and_what_is_undefined():
     assert shown(cell, (0.6, 0.8)) == "0.7500 ±.100"
     assert shown(replace(cell, undefined=3), (0.6, 0.8)) == "0.7500 ±.100*"
     assert shown(None, None) == shown(Cell({0: []}, 2), (float("nan"),) * 2) == "-"
+
+
+def test_measures_of_a_network_that_did_not_learn_are_marked(tmp_path, capsys):
+    values = {"of_both": [0.5], "of_one": [0.5]}
+    rows = [row(tmp_path, "a", values, seed, least=0.905) for seed in range(2)]
+    for seed, one in enumerate(rows):
+        file = tmp_path / one["artefact.values"]
+        said = json.loads(file.read_text())
+        said["measures"]["of_both"]["networks"] = [f"net {seed}"]
+        said["measures"]["of_one"]["networks"] = ["net 1"] * seed
+        file.write_text(json.dumps(said))
+    known_truth(pd.DataFrame(rows), tmp_path, tmp_path / "out.svg")
+    said = capsys.readouterr().out
+    assert "! 1 of 2 networks did not learn (accuracy 0.900 of 0.905 wanted)" in said
+    assert said.splitlines()[0].split() == ["some", "!", "some"]
+    table = pd.read_csv(tmp_path / "out.csv").set_index("measure")["networks_not_learned"]
+    assert table.to_dict() == {"of_both": 1, "of_one": 0}
+
+
+def test_nothing_is_said_of_networks_that_learned(tmp_path, capsys):
+    known_truth(pd.DataFrame([row(tmp_path, "a", {"m": [0.5]}, least=0.9)]), tmp_path, tmp_path / "out.svg")
+    assert "!" not in capsys.readouterr().out
 
 
 def test_a_wide_table_is_printed_in_parts_that_fit(tmp_path, capsys):

@@ -54,6 +54,27 @@ def test_what_is_done_is_left_out_as_the_policy_says(rerun, todo, done, failed_b
     assert len(made.runs) == 3
 
 
+@pytest.mark.parametrize(
+    ("rerun", "todo", "done", "shown"),
+    [
+        ("failed", ["a3-0", "a4-0"], ("a1-0", "a2-0"), ("a2-0",)),
+        ("stale", ["a2-0", "a3-0", "a4-0"], ("a1-0",), ()),
+        ("none", ["a4-0"], ("a1-0", "a2-0"), ("a2-0",)),
+        ("all", ["a1-0", "a2-0", "a3-0", "a4-0"], (), ()),
+    ],
+)
+def test_runs_made_otherwise_are_named_or_run_again_as_the_policy_says(rerun, todo, done, shown):
+    status = {"a1-0": "ok", "a2-0": "ok", "a3-0": "failed"}
+    runs = [run(1), run(2), run(3), run(4)]
+    made = plan(runs, lambda: status, rerun, stale=lambda: {"a2-0", "a3-0", "other"})
+    assert sum(names(made.batches), []) == todo
+    assert (made.done, made.stale) == (done, shown)
+
+
+def test_where_nothing_is_done_nothing_is_asked_of_versions():
+    assert plan([run(1)], nothing, stale=lambda: 1 / 0).todo == 1
+
+
 def test_done_runs_leave_no_hole_in_the_batches():
     made = plan(
         [run(channel) for channel in range(8)], lambda: {f"a{even}-0": "ok" for even in (0, 2, 4)}, batch_size=3
@@ -73,7 +94,7 @@ def test_a_batch_size_that_is_none_says_so(size):
 
 
 def test_an_unknown_policy_names_those_there_are():
-    with pytest.raises(ValueError, match="sweep.rerun is 'some'; it is one of failed, none, all"):
+    with pytest.raises(ValueError, match="sweep.rerun is 'some'; it is one of failed, stale, none, all"):
         plan([run(1)], nothing, "some")
 
 

@@ -31,9 +31,10 @@ PROBLEMS: list[Problem] = [Difull(samples=4), *SCENE_PROBLEMS, TRIS]
 
 @pytest.fixture(scope="module", autouse=True)
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Networks of this module are trained once."""
+    """Networks of this module are trained once, and no better than they need be."""
     folder = tmp_path_factory.mktemp("kept")
-    with trained.kept_in(folder):
+    with trained.kept_in(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "ATTEMPTS", 1)
         yield folder
 
 
@@ -198,6 +199,40 @@ def test_networks_differ_by_seed_and_settings(tmp_path):
     assert fit.calls == 3 and len({one.digest for one in found}) == 3
     assert not torch.equal(found[0].network[1].weight, found[1].network[1].weight)
     assert torch.equal(found[0].network[1].weight, found[2].network[1].weight)  # the same start
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"), [([0.9], 0), ([0.5, 0.75], 1), ([0.5, 0.6, 0.4], 1), ([0.5, 0.4, 0.3], 0)]
+)
+def test_a_network_that_does_not_learn_begins_anew_and_the_best_is_kept(accuracies, best, tmp_path, monkeypatch):
+    monkeypatch.setattr(trained, "ATTEMPTS", 3)
+    starts: list[list[torch.Tensor]] = []
+
+    def learn() -> trained.Trained:
+        left, seen = list(accuracies), []
+
+        def fit(model: nn.Module) -> float:
+            seen.append(model[1].weight.detach().clone())
+            return left.pop(0)
+
+        with trained.kept_in(tmp_path / str(len(starts))):
+            found = trained.network({"seed": 3}, small, fit, least=0.75)
+        assert not left
+        starts.append(seen)
+        return found
+
+    first, again = learn(), learn()
+    assert all(torch.equal(one, other) for one, other in zip(*starts, strict=True))  # told by the seed alone
+    assert len({float(start.sum()) for start in starts[0]}) == len(accuracies)
+    with trained.kept_in(tmp_path / "0"):
+        kept = trained.network({"seed": 3}, small, Counted(), least=0.75)
+    for found in (first, again, kept):
+        assert torch.equal(found.network[1].weight, starts[0][best])
+        assert (found.accuracy, found.least, found.learned) == (accuracies[best], 0.75, accuracies[best] >= 0.75)
+
+
+def test_half_way_is_between_chance_and_all():
+    assert (trained.half_way(2), trained.half_way(4)) == (0.75, 0.625)
 
 
 def test_another_version_of_the_code_trains_anew(tmp_path, monkeypatch):
@@ -365,6 +400,23 @@ def test_a_map_that_ignores_the_network_is_unchanged_by_randomisation():
         assert set(found) == {"randomisation_ssim", "randomisation_rank"}
         for values in found.values():
             assert bool((values > 0.999).all()) == unchanged
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_networks_learn_rigid_patterns_in_correlated_noise(seed):
+    """On grey values as they come, of a tenth of a standard deviation, these seeds stayed at chance."""
+    problem = Tris(samples=4, scenarios=("rigid",), noises=("correlated",), images=8000)
+    (question,) = problem.questions(seed)
+    assert question.trained is not None and question.trained.learned
+    assert question.trained.accuracy > 0.95
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("noise", NOISES)
+def test_networks_of_tetrominoes_see_values_of_unit_deviation(scenario, noise):
+    model = Tris().blank()
+    images, _, _ = tetrominoes(1000, scenario, noise, 0)
+    assert 0.8 < float(images.std()) / model.preprocessing.std[0] < 1.25
 
 
 def test_precision_goes_by_magnitude():

@@ -302,7 +302,7 @@ def test_a_unit_has_the_name_that_people_use(overrides, unit):
 
 def test_a_run_survives_json():
     run = the_run("objective=neuron")
-    assert Run(**json.loads(json.dumps(run.to_json()))) == run
+    assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -5,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interpret_runs.runner.store import Record, Store, read_lines
+from interpret_runs.runner.store import Record, Store, StoreError, read_lines
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_what_is_written_is_there_whole(store):
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
 def test_a_write_that_fails_leaves_nothing(store, monkeypatch, broken):
     def fails(*_: Any) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     if broken == "write":
         opened = Path.open
@@ -59,8 +60,8 @@ def test_a_write_that_fails_leaves_nothing(store, monkeypatch, broken):
         monkeypatch.setattr(Path, "open", full)
     else:
         monkeypatch.setattr(os if broken == "fsync" else Path, broken, fails)
-    with pytest.raises(OSError, match="no space left"):
-        store.write_artefact("0123", "image.png", b"content")
+    with pytest.raises(StoreError, match="cannot write to .*some: no space left on device; what is done is kept"):
+        store.write(store.run_folder("0123") / "image.png", b"content")
     assert visible(store) == []
 
 
@@ -99,7 +100,7 @@ def test_a_damaged_line_is_passed_over(store, damage):
     first, second = file.read_text().splitlines()
     file.write_text("\n".join([first, damage, second]))
     assert set(store.newest()) == set(store.status()) == {"a", "c"}
-    assert store.finished_since("2025") == set(), "these were read before"
+    assert store.finished_since("2025") == set(), "these are its own"
     assert Store(store.root.parent, "some").finished_since("2025") == {"a", "c"}
 
 
@@ -156,7 +157,7 @@ def test_what_others_finished_since_stays_known(store, tmp_path):
 def test_an_unwritable_store_says_so_and_what_to_set(tmp_path, place):
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / place if not place.startswith("/") else place, "some")
-    with pytest.raises(PermissionError, match=r"cannot write to .*some.*; set outputs="):
+    with pytest.raises(StoreError, match=r"cannot write to .*some.*; set outputs="):
         store.check_writable()
         store.write_records([record("a")])  # where only trying tells, as for root
     assert (tmp_path / "file").read_text() == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import NO_SHEET, QUICK, apart, here, ids, records, said, store, the_run, tree
+from command_line import NO_SHEET, QUICK, apart, here, ids, planned, records, said, store, the_run, tree
 from PIL import Image
 
 from interpret_runs import load_index
@@ -165,10 +165,31 @@ def test_runs_that_another_sweep_holds_are_no_failures(monkeypatch):
     from interpret_runs.runner.claims import Claims
 
     with Claims(store(), ids(*FOUR[1:])[:1]):
-        done = here(*FOUR)
+        done = here(*FOUR, "sweep.wait=false")
     assert done.status == 0
     assert "1 runs are being executed elsewhere" in done.out
     assert len(records()) == 3
+
+
+@pytest.mark.parametrize("finishes", [True, False], ids=["done elsewhere", "left undone"])
+def test_a_sweep_waits_for_runs_that_another_holds_and_executes_what_that_leaves(monkeypatch, executed, finishes):
+    from interpret_runs.runner.claims import Claims
+
+    theirs = planned(*FOUR[1:])[1:3]
+    claims = Claims(store(), [run.id for run in theirs])
+    claims.__enter__()
+
+    def meanwhile(_: float) -> None:
+        claims.__exit__(None, None, None)
+        if finishes:
+            execute(theirs, Store("outputs", "default"), "cpu", now())
+        monkeypatch.setattr(sweep_module, "sleep", lambda _: None)
+
+    monkeypatch.setattr(sweep_module, "sleep", meanwhile)
+    done = here(*FOUR)
+    assert done.status == 0 and "waiting for 2 runs that another process executes" in done.out
+    assert sorted(executed) == [f"channel {number}" for number in range(4)]
+    assert len(load_index("outputs/default")) == len(records()) == 4
 
 
 def test_an_interrupt_keeps_what_is_done_and_the_same_command_does_the_rest(monkeypatch, request):
@@ -279,8 +300,8 @@ def test_grids_hold_visualisations_and_attributions():
     grids = f"sweep.grids=[{attribute}, {{objective.channel: [1, 2, 3], task.steps: 2}}]"
     planned = here("-m", grids, "seed=0,1", "sweep.dry_run=true")
     assert "plan: 8 runs, 2 duplicates left out" in planned.out, planned.err
-    wrong = here("-m", grids, "sweep.dry_run=true", "task.rescue=false").error
-    assert wrong.startswith("some of the options that the sweep chooses have no key 'task.rescue'")
+    partly = here("-m", grids, "sweep.dry_run=true", "task.rescue=false")
+    assert "plan: 5 runs, task.rescue applies to 3 of 5 points" in partly.out
 
 
 def test_the_basic_launcher_works_too():

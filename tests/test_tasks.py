@@ -16,8 +16,9 @@ from interpret_runs.models import load
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel
 from interpret_runs.runner import devices
+from interpret_runs.runner.build import build
 from interpret_runs.runner.execute import check, execute, now
-from interpret_runs.runner.objects import build, model_of, objective_of
+from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.store import Record, Store
 from interpret_runs.runner.tasks.visualise import Visualise
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 from interpret_runs.v2 import V2
 
 

@@ -265,7 +265,7 @@ def test_a_summary_of_timm_is_kept_between_commands_for_one_version_of_timm(monk
     monkeypatch.setattr("interpret_runs.runner.summaries._known", {})
     monkeypatch.setattr("interpret_runs.runner.summaries._look", None)
     assert summarise(model) == first
-    monkeypatch.setattr("interpret_runs.runner.summaries.version", lambda library: f"another {library}")
+    monkeypatch.setattr("interpret_runs.runner.summaries._version", lambda library: f"another {library}")
     monkeypatch.setattr("interpret_runs.runner.summaries._known", {})
     with pytest.raises(TypeError):
         summarise(model)

@@ -2,17 +2,21 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from interpret_runs.runner import hydra_plugins  # noqa: F401  # registers the sweeper and the launcher
+from interpret_runs.runner.progress import warn
 
 CONF = "pkg://interpret_runs.conf"
 
@@ -37,14 +41,21 @@ def run(config: DictConfig) -> float | None:
 def _run(config: DictConfig) -> float | None:
     """One run, a batch of a plan, or a table of layers."""
     from interpret_runs.runner.layers import is_table, show_tables
-    from interpret_runs.runner.sweep import run_alone, run_batch
+    from interpret_runs.runner.store_reports import is_report, show_report
+    from interpret_runs.runner.sweep import run_again, run_alone, run_batch
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if plain["batch"]["plan"]:
         run_batch(plain["batch"]["plan"], plain["batch"]["ids"], plain["compute"]["device"])
         return None
+    if plain["batch"]["ids"]:
+        run_again(plain, plain["batch"]["ids"])
+        return None
     if is_table(plain):
         show_tables([plain])
+        return None
+    if is_report(plain):
+        show_report(plain)
         return None
     choices = {group: str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
     return run_alone(plain, choices)
@@ -64,9 +75,10 @@ def main() -> None:
     # Anyone's own classes and factories are found beside where the command is typed.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    _show_own_warnings()
+    show_own_warnings(warn)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        hydra.main(version_base="1.3", config_path=CONF, config_name="config")(run)()
+        _hydra()
         if _failure:
             raise _failure.pop()
     except KeyboardInterrupt:
@@ -85,11 +97,36 @@ def main() -> None:
         sys.exit(1)
 
 
-def _show_own_warnings() -> None:
-    """Warnings of this project as one line each, once; none of others."""
+def _hydra() -> None:
+    """Hydra's own entry point; again where a setting has to wait for the options that a sweep chooses."""
+    from interpret_runs.runner.deferral import deferred
+
+    enter = hydra.main(version_base="1.3", config_path=CONF, config_name="config")(run)
+    try:
+        enter()
+    except HydraException as error:
+        lines = deferred(error, sys.argv[1:])
+        if lines is None:
+            raise
+        written, sys.argv = sys.argv, [sys.argv[0], *lines]
+        try:
+            enter()
+        except HydraException as again:
+            raise error if "Sweep parameters" in str(again) else again  # noqa: B904  # their causes are told
+        finally:
+            sys.argv = written
+
+
+def _interrupt(*_: object) -> None:
+    """Who ends this process by the usual signal means what Ctrl-C means."""
+    raise KeyboardInterrupt
+
+
+def show_own_warnings(tell: Callable[[str], None]) -> None:
+    """Have `tell` called with the text of each warning of this project, once; and with none of others."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        tell(str(message))
 
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

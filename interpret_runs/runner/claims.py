@@ -5,13 +5,15 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 from time import time
 from types import TracebackType
 
-from interpret_runs.runner.store import Store
+from interpret_runs.runner.durable import saying
+from interpret_runs.runner.store import Store, now
 
 HEARTBEAT = 10.0
 STALE = 60.0
@@ -34,8 +36,10 @@ class Claims:
         """The ids that were claimed; the others are being executed elsewhere."""
         try:
             for run_id in self._wanted:
-                if _claim(self._store.make_room(self._store.claim_file(run_id))):
-                    self.held.append(run_id)
+                file = self._store.make_room(self._store.claim_file(run_id))
+                with saying(self._store.root):
+                    if _claim(file):
+                        self.held.append(run_id)
         except BaseException:
             self._release()
             raise
@@ -59,8 +63,45 @@ class Claims:
     def _keep(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             for run_id in self.held:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # a heart that stops lets others take the run; one beat may fail
                     os.utime(self._store.claim_file(run_id))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that is being executed: by which process of which host, since when (UTC), touched `age` seconds ago."""
+
+    run_id: str
+    host: str
+    pid: int
+    since: str
+    age: float
+
+
+def live(store: Store) -> list[Claim]:
+    """The claims of live processes, by run id. A process of another machine lives while it touches its claims."""
+    try:
+        files = sorted(file for file in (store.root / "claims").iterdir() if not file.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    found = []
+    for file in files:
+        state = _look(file)
+        if state is None or _is_stale(*state):
+            continue
+        try:
+            owner = json.loads(state[1])
+            host, pid, since = str(owner["host"]).split(" ")[0], int(owner["pid"]), str(owner.get("since", ""))
+        except (ValueError, LookupError, TypeError):
+            host, pid, since = "unknown", 0, ""  # being written just now, or damaged
+        found.append(Claim(file.name, host, pid, since, max(0.0, time() - state[0] / 1e9)))
+    return found
+
+
+def is_held(store: Store, run_id: str) -> bool:
+    """Whether a live process holds a run."""
+    found = _look(store.claim_file(run_id))
+    return found is not None and not _is_stale(*found)
 
 
 def _claim(file: Path) -> bool:
@@ -69,16 +110,26 @@ def _claim(file: Path) -> bool:
 
 def _make(file: Path) -> bool:
     try:
-        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        stream = file.open("x", encoding="utf-8")
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(_owner())
+    try:
+        with stream:
+            stream.write(_owner())
+    except BaseException:  # a full disk: what cannot be signed is not held
+        file.unlink(missing_ok=True)
+        raise
     return True
 
 
 def _owner() -> str:
-    return json.dumps({"host": _here(), "pid": os.getpid()})
+    return json.dumps({"host": _here(), "pid": os.getpid(), "since": _since(os.getpid())})
+
+
+@cache
+def _since(_: int) -> str:
+    """When this process made its first claim: told with its number, it names a process once and for all."""
+    return now()
 
 
 def _clear(file: Path) -> bool:
@@ -96,7 +147,8 @@ def _clear(file: Path) -> bool:
     if not _claim(mark):
         return False
     try:
-        if unchanged := _look(file) == found:
+        # Age by the clock of the file system: that of this machine may be wrong.
+        if unchanged := _look(file) == found and _is_stale(*found, mark.stat().st_mtime):
             file.unlink(missing_ok=True)
     finally:
         mark.unlink(missing_ok=True)
@@ -110,10 +162,15 @@ def _look(file: Path) -> tuple[int, str] | None:
             return os.fstat(stream.fileno()).st_mtime_ns, stream.read()
     except FileNotFoundError:
         return None
+    except PermissionError:  # of a user who lets no others read: it has to age
+        with suppress(FileNotFoundError):
+            return file.stat().st_mtime_ns, ""
+        return None
 
 
-def _is_stale(touched: int, text: str) -> bool:
-    if time() - touched / 1e9 > STALE:
+def _is_stale(touched: int, text: str, at: float | None = None) -> bool:
+    """Whether a claim was not touched for long at the time `at` (by default now), or its process is gone."""
+    if (time() if at is None else at) - touched / 1e9 > STALE:
         return True
     try:
         owner = json.loads(text)
@@ -137,5 +194,9 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    try:
+        # After the name in brackets, which may hold anything: the state. Z and X have ended, whether reaped or not.
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
         return True
-    return True

@@ -1,20 +1,22 @@
 """Errors as one line: the value, the nearest valid ones, the next step."""
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from interpret_runs.runner.keys import keys, unknown_key
 from interpret_runs.runner.sweep import RunsFailedError
 from interpret_runs.summary import nearest
 
+# Options that other packages bring.
+EXTRAS = {"hydra/sweeper/optuna": "interpret-runs[optuna]"}
 EXPECTED = (ValueError, LookupError, TypeError, OSError)
 
 
-def one_line(error: Exception, arguments: Sequence[str]) -> str:
+def one_line(error: BaseException, arguments: Sequence[str]) -> str:
     """What to tell the user of `error`; empty where it has been told."""
     if isinstance(error, RunsFailedError):
         return ""
@@ -23,6 +25,9 @@ def one_line(error: Exception, arguments: Sequence[str]) -> str:
         return _missing_option(text)
     if unknown := re.search(r"Could not (?:override|delete)[^']* '([^']+)'", text):
         return _unknown_key(unknown[1], arguments)
+    if maps := re.search(r"Error merging override (sweep\.(?:zip|grids|exclude))=", text):
+        form = f"{maps[1]}=[{{seed: 'range(0,4)'}}]"
+        return f"{maps[1]} is a list of maps, each of keys to values, with functions in quotes: {form}"
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         key, _, values = several[1].partition("=")
         lists = "" if key in _groups() else f"; or quote one value with commas, or take a list: {key}=[{values}]"
@@ -44,6 +49,8 @@ def _missing_option(text: str) -> str:
     group, _, option = missing[1].rpartition("/")
     options = [line.strip() for line in text.partition("Available options")[2].splitlines()[1:] if line.strip()]
     options = options[: next((i for i, line in enumerate(options) if line.endswith(":")), len(options))]
+    if missing[1] in EXTRAS:
+        return f"{group}={option} needs a package that is not installed: pip install '{EXTRAS[missing[1]]}'"
     if not options:
         return f"no option {option!r} in group {group!r}"
     return f"no option {option!r} in group {group!r}; closest: {nearest(option, options)} (all: {', '.join(options)})"
@@ -52,15 +59,8 @@ def _missing_option(text: str) -> str:
 def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     if key in (groups := _groups()):
         return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
-    keys = sorted({*_keys(_composed(arguments)), *groups})
-    if key in keys:
-        return (
-            f"some of the options that the sweep chooses have no key {key!r}: sweep those that have it by another "
-            "command with the same name=..., or in a grid of their own (sweep.grids, see conf/experiment)"
-        )
-    inside = [name for name in keys if name.startswith(key.rpartition(".")[0] + ".")] if "." in key else []
-    close = nearest(key, inside or keys)
-    return f"no key or group {key!r}; closest: {close} (--cfg job shows all)"
+    composed = OmegaConf.to_container(_composed(arguments), resolve=False)
+    return unknown_key(key, [*keys(composed), *groups])
 
 
 def _composed(arguments: Sequence[str]) -> DictConfig:
@@ -81,13 +81,3 @@ def _groups() -> list[str]:
 
     found = (entry for entry in files("interpret_runs.conf").iterdir() if entry.is_dir())
     return [entry.name for entry in found if not entry.name.startswith("_")]
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, DictConfig):
-        node = OmegaConf.to_container(node, resolve=False)
-    for key, value in node.items() if isinstance(node, dict) else ():
-        if key in ("_target_", "uses"):
-            continue
-        yield f"{prefix}{key}"
-        yield from _keys(value, f"{prefix}{key}.")

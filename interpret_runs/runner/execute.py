@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import socket
 import traceback
 from collections.abc import Sequence
 from time import perf_counter
@@ -13,10 +15,12 @@ import torch
 
 from interpret_runs import __version__, trained
 from interpret_runs.runner import provenance
+from interpret_runs.runner.build import build
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
-from interpret_runs.runner.objects import build, model_of
-from interpret_runs.runner.runs import Run, task_name
+from interpret_runs.runner.objects import model_of
+from interpret_runs.runner.record import keep, record_of
+from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 
@@ -42,10 +46,11 @@ def execute(
     planned: str,
     progress: Progress | None = None,
     strict: bool = False,
+    slot: str = "",
 ) -> list[Record]:
     """Execute those of `runs` that no other sweep holds, or has finished since `planned`; returns their records.
 
-    A wrong setting is raised where `strict`, else it makes a failed record.
+    A wrong setting is raised where `strict`, else it makes a failed record. `slot` is where a pool executes them.
 
     Artefacts are written first, then all records in one file. Interrupted, it leaves no record and no claim.
     """
@@ -53,14 +58,15 @@ def execute(
     with Claims(store, [run.id for run in runs]) as held:
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
-        batch = _Batch(store, chosen, progress or (lambda _: None), strict)
+        batch = _Batch(store, chosen, progress or (lambda _: None), strict, slot)
         with trained.kept_in(store.root):
             return batch.execute(mine) if mine else []
 
 
 class _Batch:
-    def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool) -> None:
+    def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool, slot: str) -> None:
         self.store, self.device, self.progress, self.strict = store, device, progress, strict
+        self.machine = {**machine(), "device": describe(device), "slot": slot, "started": now()}
         self.done = 0.0
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
@@ -76,7 +82,7 @@ class _Batch:
                     pending[:0] = _halves(part)
                     continue
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
-            except Exception as error:  # a network may raise anything; it must not end the sweep
+            except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
                 if len(part) > 1:
                     # Memory that ran out fits by halves; any other mistake ends up alone with its run.
                     _free()
@@ -107,38 +113,12 @@ class _Batch:
                 name: self.store.write_artefact(run.id, file, content)
                 for name, (file, content) in outcome.files.items()
             }
-            records.append(self._record(run, outcome, artefacts, ids, seconds))
-        self.store.write_records(records)
+            result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}
+            result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
+            result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
+            records.append(record_of(run, ids, self.machine, **result))
+        keep(self.store, records)
         return records
-
-    def _record(
-        self, run: Run, outcome: Outcome, artefacts: dict[str, dict[str, Any]], batch: list[str], seconds: float
-    ) -> Record:
-        return {
-            "run_id": run.id,
-            "status": "ok" if outcome.error is None else "failed",
-            "error": outcome.error.splitlines()[0][:400] if outcome.error else None,
-            "traceback": outcome.error,
-            "task": task_name(run.config),
-            "unit": outcome.unit or run.unit,
-            "score": outcome.score,
-            "metrics": outcome.metrics,
-            "history": outcome.history,
-            "steps": outcome.steps,
-            "seconds": round(seconds, 4),
-            "artefacts": artefacts,
-            "config": run.config,
-            "digests": run.digests,
-            "choices": run.choices,
-            "seed": run.config.get("seed"),
-            "batch": batch,
-            "device": describe(self.device),
-            "threads": torch.get_num_threads(),
-            "versions": provenance.versions(),
-            "git": provenance.git(),
-            "weights_digest": self._weights_digest(run),
-            "finished": now(),
-        }
 
     def _weights_digest(self, run: Run) -> str | None:
         try:
@@ -147,8 +127,19 @@ class _Batch:
             return None
 
 
+def machine() -> dict[str, Any]:
+    """What this process is, for records."""
+    return {
+        "device": "",
+        "threads": torch.get_num_threads(),
+        "versions": provenance.versions(),
+        "worker": f"{socket.gethostname()}-{os.getpid()}",
+    }
+
+
 def _failure(error: BaseException) -> Outcome:
-    line = f"{error}".strip().splitlines()[0] if f"{error}".strip() else type(error).__name__
+    said = f"called sys.exit({error})" if isinstance(error, SystemExit) else f"{error}".strip()
+    line = said.splitlines()[0] if said else type(error).__name__
     trace = "".join(traceback.format_exception(error))
     return Outcome(None, error=f"{line}\n{trace}")
 

@@ -1,7 +1,8 @@
 """Hydra's sweeper and launcher of this project, registered on import. Imports no torch."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,12 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
+
+from interpret_runs.runner.backend import Backend, Here, Jobs
+from interpret_runs.runner.pool import Pool
+from interpret_runs.runner.slots import named, workers_of
+from interpret_runs.runner.slurm import SlurmLauncher
 
 HOME = "hydra_plugins.interpret_runs"
 
@@ -28,33 +34,38 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from interpret_runs.runner.compose import Composer, resolved
-        from interpret_runs.runner.grid import points
+        from interpret_runs.runner.compose import resolved
+        from interpret_runs.runner.expansion import Expansion
         from interpret_runs.runner.layers import is_table, show_tables
-        from interpret_runs.runner.sweep import close_points, sweep
+        from interpret_runs.runner.sweep import sweep
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
         loader, launcher = self.hydra_context.config_loader, self.launcher
         settings = resolved(self.config)
-        params = OmegaConf.to_container(self.params) if OmegaConf.is_config(self.params) else self.params
-        grid = points(arguments, params, settings["sweep"]["grids"], loader)  # type: ignore[arg-type]
-        composer = Composer(loader, self.config)
-        composed = [composer.compose(point) for point in grid]
-        if is_table(composed[0][0]):
-            return show_tables(config for config, _ in composed)
-        runs = close_points(composed)
+        expansion = Expansion.of(arguments, self.config, loader)
+        if is_table(expansion.points[0].config):
+            return show_tables(point.config for point in expansion.points)
+        runs, removed = expansion.close()
 
-        def launch(batches: list[list[str]]) -> None:
+        def launch(batches: list[list[str]]) -> list[str]:
             jobs = launcher.launch(batches, initial_job_idx=0)
-            # Runs that fail have records; a job that fails has none, and launchers keep its error to themselves.
-            for line in dict.fromkeys(repr(job._return_value) for job in jobs if job.status == JobStatus.FAILED):
-                print(f"error: a batch could not be executed: {line}", file=sys.stderr)
+            return [repr(job._return_value) for job in jobs if job.status == JobStatus.FAILED]
 
-        return sweep(runs, settings, launch)
+        return sweep(runs, settings, lambda: _backend(launcher, launch, settings["compute"]), expansion.notes(removed))
+
+
+def _backend(launcher: Launcher, launch: Callable[[list[list[str]]], list[str]], compute: Mapping[str, Any]) -> Backend:
+    """Worker processes for this project's launcher, which is the usual one; else the jobs of another."""
+    devices, workers = named(compute["device"]), workers_of(compute["per_device"])
+    if isinstance(launcher, PoolLauncher) and workers:
+        return Pool(compute["device"], workers, compute["time_limit"])
+    if len(devices) > 1:
+        raise ValueError(f"compute.device={compute['device']} needs compute.per_device=1 and hydra/launcher=pool")
+    return Here(devices[0]) if isinstance(launcher, PoolLauncher) else Jobs(launch, devices[0])
 
 
 class PoolLauncher(Launcher):
-    """Runs batches one after the other in this process, on a warm model; one that fails does not stop the rest."""
+    """Stands for a pool of worker processes; jobs that are no batches run one after the other in this process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task_function, self.config = hydra_context, task_function, config
@@ -83,11 +94,13 @@ def register() -> None:
     """Make both known to Hydra under `HOME`, the only place from which it takes plugins."""
     if HOME in sys.modules:
         return
-    parent = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
-    if not hasattr(parent, "__path__"):
+    try:
+        parent = import_module("hydra_plugins")  # where other plugins are installed, Hydra finds them there
+    except ModuleNotFoundError:
+        parent = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
         parent.__path__ = []
     home = ModuleType(HOME)
-    for plugin in (GridSweeper, PoolLauncher):
+    for plugin in (GridSweeper, PoolLauncher, SlurmLauncher):
         plugin.__module__ = HOME
         setattr(home, plugin.__name__, plugin)
         Plugins.instance().register(plugin)

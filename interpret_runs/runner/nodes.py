@@ -20,3 +20,23 @@ def node_at(config: Config, path: Sequence[str]) -> Config:
     for key in path:
         config = config[key]
     return config
+
+
+def value_at(config: Config, path: Sequence[str]) -> Any:
+    """What is at `path`, through mappings.
+
+    Raises:
+        LookupError: nothing is there.
+    """
+    node: Any = config
+    for key in path:
+        if not isinstance(node, dict) or key not in node:
+            raise LookupError(f"there is no {'.'.join(path)}")
+        node = node[key]
+    return node
+
+
+def with_value(config: Config, path: Sequence[str], value: Any) -> Config:
+    """A copy of `config` with one leaf changed; whatever is beside the path is shared."""
+    key, *rest = path
+    return {**config, key: with_value(config[key], rest, value) if rest else value}

@@ -1,6 +1,6 @@
 """What a sweep will do: each run once, the finished ones left out, the rest in batches."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,20 +10,25 @@ from interpret_runs.runner.runs import Run, task_name
 # Runs a batch: on a CPU a larger one saves nothing, and loses more when a sweep is killed.
 AUTO_BATCH = 16
 AUTO_BATCH_GPU = 64
-POLICIES = ("failed", "none", "all")
+POLICIES = ("failed", "stale", "none", "all")
 # Tasks that read a whole set of images for one batch, and so make one batch of all runs.
 ONE_PASS = ("examples",)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`runs` are distinct and in order; `batches` hold those of them that are to be executed."""
+    """`runs` are distinct and in order; `batches` hold those of them that are to be executed.
+
+    `notes` are what there is to say of runs that are not in it.
+    """
 
     runs: tuple[Run, ...]
     duplicates: int
     done: tuple[str, ...]
     failed_before: tuple[str, ...]
     batches: tuple[tuple[Run, ...], ...] = field(default=())
+    stale: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def todo(self) -> int:
@@ -42,12 +47,15 @@ def plan(
     rerun: str = "failed",
     batch_size: int | str = "auto",
     device: str = "cpu",
+    stale: Callable[[], Collection[str]] = frozenset,
 ) -> Plan:
     """Drop duplicates and what `status` (run id to "ok" or "failed") says is done; group the rest.
 
     Args:
-        rerun: ``failed`` executes failed runs again, ``all`` every run, ``none`` only new ones.
+        rerun: ``failed`` executes failed runs again, ``stale`` also those that are stale, ``all`` every run, ``none``
+            only new ones.
         batch_size: most runs of one batch, or ``auto``, which depends on `device`.
+        stale: runs of those done that were made with other versions or code; asked only where some are done.
 
     Raises:
         ValueError: an unknown policy or batch size.
@@ -62,7 +70,8 @@ def plan(
     known = status()
     ok = tuple(name for name in distinct if known.get(name) == "ok")
     failed = tuple(name for name in distinct if known.get(name) == "failed")
-    skipped = {"failed": {*ok}, "none": {*ok, *failed}, "all": set()}[rerun]
+    old = {*stale()} & {*ok} if ok else set()
+    skipped = {"failed": {*ok}, "stale": {*ok} - old, "none": {*ok, *failed}, "all": set()}[rerun]
     whole = len(distinct) if batch_size == "auto" else size
     groups: dict[str, list[Run]] = {}
     for run in distinct.values():
@@ -80,6 +89,7 @@ def plan(
         tuple(name for name in ok if name in skipped),
         tuple(name for name in failed if name in skipped),
         tuple(map(tuple, batches)),
+        tuple(name for name in ok if name in skipped & old),
     )
 
 

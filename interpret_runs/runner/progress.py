@@ -1,4 +1,4 @@
-"""One progress bar over all runs of a sweep, fed from wherever batches execute in this process."""
+"""One progress bar over all runs of a sweep, fed by the batches that this process or its workers execute."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ from rich.progress import (
 console = Console() if sys.stdout.isatty() else Console(width=200)
 
 
+def warn(text: str, kind: str = "warning") -> None:
+    """One line on stderr."""
+    print(f"{kind}: {text}", file=sys.stderr)
+
+
 # Where there is no terminal to draw a bar on: the least seconds from one line to the next.
 EVERY = 10.0
 
@@ -32,16 +37,20 @@ class _Bar:
     progress: Progress
     task: TaskID
     total: int
-    before: float = 0.0
+    done: int = 0
+    parts: dict[int, float] = field(default_factory=dict)
     told: float = field(default_factory=monotonic)
+
+    def show(self) -> None:
+        self.progress.update(self.task, completed=self.done + sum(self.parts.values()))
 
     def tell(self) -> None:
         """A line for a log file, as a bar is drawn in a terminal only."""
-        if not console.is_terminal and self.before < self.total and monotonic() - self.told >= EVERY:
+        if not console.is_terminal and self.done < self.total and monotonic() - self.told >= EVERY:
             self.told = monotonic()
             seconds = self.progress.tasks[0].elapsed or 0.0
-            left = seconds * (self.total - self.before) / max(self.before, 1)
-            console.print(f"{self.before:.0f} of {self.total} runs, {seconds:.0f} s, about {left:.0f} s left")
+            left = seconds * (self.total - self.done) / max(self.done, 1)
+            console.print(f"{self.done} of {self.total} runs, {seconds:.0f} s, about {left:.0f} s left")
 
 
 _bars: list[_Bar] = []
@@ -67,22 +76,31 @@ def bar(total: int) -> Iterator[None]:
             _bars.pop()
 
 
-@contextmanager
-def batch(runs: int) -> Iterator[_Batch]:
-    """A batch of `runs` on the current bar, if there is one."""
-    shown = _Batch(runs)
-    yield shown
-    if _bars:
-        _bars[-1].before += runs
-        _bars[-1].tell()
+class Batch:
+    """A batch of `runs` on the current bar, if there is one; several may be under way."""
 
-
-@dataclass(frozen=True)
-class _Batch:
-    runs: int
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.bar = _bars[-1] if _bars else None
 
     def __call__(self, fraction: float) -> None:
         """Show that `fraction` of the batch, 0 to 1, is done."""
-        if _bars:
-            current = _bars[-1]
-            current.progress.update(current.task, completed=current.before + fraction * self.runs)
+        if self.bar is not None:
+            self.bar.parts[id(self)] = fraction * self.runs
+            self.bar.show()
+
+    def end(self, runs: int | None = None) -> None:
+        """Show that the batch is over, and that `runs` of it are done: all, unless told."""
+        if self.bar is not None:
+            self.bar.parts.pop(id(self), None)
+            self.bar.done += self.runs if runs is None else runs
+            self.bar.show()
+            self.bar.tell()
+
+
+@contextmanager
+def batch(runs: int) -> Iterator[Batch]:
+    """A batch that is executed within a ``with``."""
+    shown = Batch(runs)
+    yield shown
+    shown.end()

@@ -1,5 +1,6 @@
 """What a sweep says on screen: its plan before, its results after."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +18,12 @@ ROWS = 20
 
 def show_plan(plan: Plan, store: Store) -> None:
     """One line of counts."""
-    parts = [f"{len(plan.runs)} runs"]
+    parts = [f"{len(plan.runs)} runs", *map(escape, plan.notes)]
     if plan.duplicates:
         parts.append(f"{plan.duplicates} duplicates left out")
     if plan.done:
-        parts.append(f"{len(plan.done)} already done")
+        old = f" ({len(plan.stale)} stale: made with other versions or code; sweep.rerun=stale runs them again)"
+        parts.append(f"{len(plan.done)} already done" + old * bool(plan.stale))
     if plan.failed_before:
         parts.append(f"{len(plan.failed_before)} failed before, left so")
     parts.append(f"{plan.todo} to do in {len(plan.batches)} batches")
@@ -55,7 +57,7 @@ def describe(run: Run, groups: Sequence[str]) -> str:
 
 
 def show_results(
-    plan: Plan, records: Mapping[str, Record], paths: Sequence[str], seconds: float, elsewhere: int
+    plan: Plan, store: Store, records: Mapping[str, Record], paths: Sequence[str], seconds: float, elsewhere: int
 ) -> None:
     """Counts and scores by kind of run, then every failure with its reason, then where things are."""
     kinds: dict[str, list[Record]] = {}
@@ -85,19 +87,26 @@ def show_results(
         console.print(f"{skipped} pictures cannot be read, and were left out (examples.json of a run names them)")
     failed = [run for run in plan.runs if run.id in records and records[run.id]["status"] == "failed"]
     if failed:
-        _show_failures(failed, records)
+        _show_failures(failed, records, plan, store)
     if elsewhere:
         console.print(f"{elsewhere} runs are being executed elsewhere; the same command tells when they are done")
     console.print(f"{plan.todo} runs in {seconds:.1f} s; " + ", ".join(paths), highlight=False, soft_wrap=True)
 
 
-def _show_failures(failed: Sequence[Run], records: Mapping[str, Record]) -> None:
-    groups = varying(failed)
+def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: Plan, store: Store) -> None:
+    """What failed and why; the log of each, and the command that executes it alone."""
+    shared = set.intersection(*(set(run.overrides) for run in plan.runs)) if len(plan.runs) > 1 else set()
     table = Table(title=f"{len(failed)} failed (the same command runs them again)", box=None, title_justify="left")
-    for column in ("run id", "what", "unit", "reason"):
+    for column in ("run id", "overrides", "unit", "reason"):
         table.add_column(column, overflow="fold")
     for run in failed[:ROWS]:
-        table.add_row(run.id, escape(describe(run, groups)), escape(run.unit), escape(str(records[run.id]["error"])))
+        own = " ".join(line for line in run.overrides if line not in shared)
+        table.add_row(run.id, escape(own), escape(run.unit), escape(str(records[run.id]["error"])))
     console.print(table)
+    where = f"outputs={shlex.quote(str(store.root.parent))} name={shlex.quote(store.root.name)}"
+    console.print("logs, and what runs one of them alone:")
+    for run in failed[:ROWS]:
+        again = f"  {store.log_file(run.id)}  python run.py {where} batch.ids=[{run.id}]"
+        console.print(again, highlight=False, soft_wrap=True, markup=False)
     if len(failed) > ROWS:
         console.print(f"... and {len(failed) - ROWS} more: load_index(...).query('status == \"failed\"')")

@@ -1,8 +1,8 @@
 """A run: one grid point, closed over everything that makes it, and named by it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
@@ -32,7 +32,8 @@ KEEP_SIZE = ("interpret_runs.transforms.", "interpret_runs.corruptions.")
 class Run:
     """A closed plain config with its digests of files, Hydra's group choices, and the labels people read.
 
-    `config` holds what the task uses and nothing else; `digests` the content of files by config key.
+    `config` holds what the task uses and nothing else; `digests` the content of files by config key;
+    `overrides` are the lines that a sweep made the run of.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Run:
     digests: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     unit: str = ""
+    overrides: tuple[str, ...] = ()
 
     def batch_key(self) -> str:
         """Equal for runs that share everything but unit, seed and input image, or but maps made from one pass."""
@@ -58,11 +60,24 @@ class Run:
         return "images" in self.config and method.startswith(SHARED_PASS)
 
     def to_json(self) -> Config:
-        return {"id": self.id, **{key: getattr(self, key) for key in ("config", "digests", "choices", "unit")}}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Run":
+        """A run out of what `to_json` gives; a record will do, but for its id."""
+        values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        return cls(**{**values, "overrides": tuple(data.get("overrides", ()))})
 
 
-def close(config: Mapping[str, Any], choices: Mapping[str, str]) -> list[Run]:
+def close(
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    overrides: Sequence[str] = (),
+    wanted: Callable[[Mapping[str, Any]], bool] = lambda values: True,
+) -> list[Run]:
     """The runs that a composed, resolved config stands for: one, or several where a value is ``all``.
+
+    Of several, those are left out for whose values by dotted key `wanted` says no.
 
     Names are made exact (layer, class, weights), files get digests, and what the task does not use goes.
 
@@ -72,7 +87,25 @@ def close(config: Mapping[str, Any], choices: Mapping[str, str]) -> list[Run]:
     for group in CHOSEN:
         if group in config and group not in choices:  # Hydra merges a list of options, and names none
             raise ValueError(f"{group}=[...] would mix several options: take one of them, or -m and {group}=a,b")
-    return [_closed(point, choices, config) for point in _expand_all(used_part(dict(config)))]
+    return [
+        replace(_closed(point, choices, config), overrides=_replaced(overrides, values))
+        for point, values in _expand_all(used_part(dict(config)))
+        if wanted(values)
+    ]
+
+
+def count(config: Mapping[str, Any]) -> int:
+    """How many runs a composed config stands for; one where that cannot be told."""
+    try:
+        return sum(1 for _ in _expand_all(used_part(dict(config))))
+    except (LookupError, ValueError, OSError):
+        return 1
+
+
+def _replaced(overrides: Sequence[str], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Override lines, with one value in each that stands for all."""
+    keys = [line.partition("=")[0] for line in overrides]
+    return tuple(f"{key}={values[key]}" if key in values else line for key, line in zip(keys, overrides, strict=True))
 
 
 def task_name(config: Mapping[str, Any]) -> str:
@@ -80,8 +113,8 @@ def task_name(config: Mapping[str, Any]) -> str:
     return str(config["task"]["_target_"]).rpartition(".")[2].lower()
 
 
-def _expand_all(config: Config) -> Iterator[Config]:
-    """`config` with every ``all`` replaced by each value that it stands for."""
+def _expand_all(config: Config) -> Iterator[tuple[Config, dict[str, Any]]]:
+    """`config` with every ``all`` replaced by each value that it stands for, and these values by their dotted keys."""
     axes: list[tuple[list[Path], Sequence[Any]]] = image_sets.axes(config)
     for path, node in nodes(config.get("objective"), ("objective",)):
         if node.get("channel") == ALL:
@@ -91,10 +124,10 @@ def _expand_all(config: Config) -> Iterator[Config]:
                 axes.append(([(*path, key)], range(summarise(config["model"]).classes)))
     for values in product(*(values for _, values in axes)):
         point = deepcopy(config) if axes else config
-        for (paths, _), value in zip(axes, values, strict=True):
-            for path in paths:
-                node_at(point, path[:-1])[path[-1]] = value
-        yield point
+        chosen = [(path, value) for (paths, _), value in zip(axes, values, strict=True) for path in paths]
+        for path, value in chosen:
+            node_at(point, path[:-1])[path[-1]] = value
+        yield point, {".".join(path): value for path, value in chosen}
 
 
 def used_part(config: Config) -> Config:

@@ -3,22 +3,29 @@
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-Record = dict[str, Any]
-NEEDED = {"run_id", "status", "finished", "artefacts"}
+from interpret_runs.runner.catalogue import Entry, State
+from interpret_runs.runner.durable import StoreError as StoreError  # what writing a store may raise
+from interpret_runs.runner.durable import saying, settle, write_whole
+from interpret_runs.runner.known import Known
+from interpret_runs.runner.record_files import Record as Record
+from interpret_runs.runner.record_files import parse
+from interpret_runs.runner.record_files import read_lines as read_lines
+from interpret_runs.summary import nearest
 
 
 class Store:
     """``outputs/<name>/``. Reading never creates anything; the first write makes the folders it needs.
 
     Files are written aside and renamed, artefacts before the record that lists them: what has a record
-    is complete. No two processes write one file.
+    is complete, also after a power failure. No two processes write one file. Whatever is written raises
+    `StoreError` where the disk is full or not to be written.
     """
 
     def __init__(self, outputs: str | Path, name: str) -> None:
@@ -29,8 +36,8 @@ class Store:
         # Unique among the processes of all machines that share the folder.
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         self._numbers = count()
-        self._read: set[Path] = set()
-        self._elsewhere: dict[str, str] = {}
+        self._known = Known(self.root)
+        self._unsettled: dict[Path, None] = {}
 
     def run_folder(self, run_id: str) -> Path:
         return self.root / "runs" / run_id
@@ -44,47 +51,56 @@ class Store:
     def figure_file(self, sweep_id: str) -> Path:
         return self.root / "figures" / f"{sweep_id}.png"
 
+    def log_file(self, run_id: str) -> Path:
+        return self.root / "logs" / f"{run_id}.log"
+
     def index_file(self, suffix: str) -> Path:
         return self.root / f"index.{suffix}"
 
+    @property
+    def catalogue_file(self) -> Path:
+        """Where what the record files say is kept by column: derived, like the index."""
+        return self._known.catalogue_file
+
+    @property
+    def damaged_folder(self) -> Path:
+        """Where damaged files are set aside."""
+        return self.root / "damaged"
+
     def check_writable(self) -> None:
-        """Raises PermissionError where the folder could not be made or written, without making it."""
+        """Raises StoreError where the folder could not be made or written, without making it."""
         place = self.root
         while not place.exists() and place != place.parent:
             place = place.parent
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(f"cannot write to {self.root}: {place} is not a folder to write in; set outputs=")
+            raise StoreError(f"cannot write to {self.root}: {place} is not a folder to write in; set outputs=")
 
     def write(self, path: Path, content: bytes, modified: int | None = None) -> None:
-        """Write a file aside, then rename: readers see it whole or not at all.
+        """Write a file aside, then rename: readers see it whole or not at all, also after a power failure.
 
         `modified` is its modification time in nanoseconds, where it is not to be now.
         """
-        self.make_room(path)
-        aside = path.with_name(f".{path.name}.{self._worker}")
-        try:
-            with aside.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if modified is not None:
-                os.utime(aside, ns=(modified, modified))
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with saying(self.root):
+            write_whole(self.make_room(path), content, self._worker, modified)
 
     def make_room(self, path: Path) -> Path:
         """`path` itself, once its folder exists: for what others write there, aside and renamed."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PermissionError(f"cannot write to {self.root}: {error.strerror}; set outputs=") from error
+        with saying(self.root):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+                raise StoreError(f"cannot write to {self.root}: {error.strerror}; set outputs=") from error
         return path
 
     def write_artefact(self, run_id: str, name: str, content: bytes) -> dict[str, Any]:
-        """Write one file of a run; returns what its record says of it: path in the store, size, digest."""
+        """Write one file of a run; returns what its record says of it: path in the store, size, digest.
+
+        It outlives a power failure from the next `write_records` on.
+        """
         path = self.run_folder(run_id) / name
-        self.write(path, content)
+        with saying(self.root):
+            write_whole(self.make_room(path), content, self._worker, settled=False)
+        self._unsettled |= dict.fromkeys((path, path.parent, path.parent.parent, self.root))
         return {
             "path": path.relative_to(self.root).as_posix(),
             "bytes": len(content),
@@ -92,44 +108,116 @@ class Store:
         }
 
     def write_records(self, records: Sequence[Record]) -> None:
-        """Write the records of one batch, one JSON line each, in a file of their own."""
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        self.write(self.root / "records" / f"{self._worker}-{next(self._numbers)}.jsonl", lines.encode())
+        """Write the records of one batch, one JSON line each, in a file of their own, once their artefacts are safe."""
+        unsettled, self._unsettled = self._unsettled, {}
+        with saying(self.root):
+            settle(unsettled)
+        self.write(self.root / "records" / f"{self._worker}-{next(self._numbers)}.jsonl", _lines(records))
 
     def write_plan(self, sweep_id: str, runs: Sequence[Mapping[str, Any]]) -> Path:
         path = self.plan_file(sweep_id)
-        self.write(path, "".join(json.dumps(run, ensure_ascii=False) + "\n" for run in runs).encode())
+        self.write(path, _lines(runs))
         return path
 
     def record_files(self) -> list[Path]:
-        return sorted((self.root / "records").glob("*.jsonl"))
+        return [self.root / "records" / name for name in sorted(self.record_states())]
 
-    def newest(self) -> dict[str, Record]:
-        """The newest record of every run, by run id."""
-        found: dict[str, Record] = {}
-        self._read.update(files := self.record_files())
-        for record in _records(files):
-            before = found.get(record["run_id"])
-            if before is None or record["finished"] >= before["finished"]:
-                found[record["run_id"]] = record
-        return found
+    def record_states(self) -> dict[str, State]:
+        """Size and modification time of every record file, by name."""
+        return self._known.present()
+
+    def newest(self, run_ids: Collection[str] | None = None) -> dict[str, Record]:
+        """The newest record of every run, or of those in `run_ids`, by run id.
+
+        Only the lines asked for are read: where a store is large, ask for few.
+        """
+        entries = self._known.refreshed()
+        wanted = entries.values() if run_ids is None else [entries[name] for name in run_ids if name in entries]
+        return {record["run_id"]: record for record in self._records(wanted)}
+
+    def records(self) -> Iterator[Record]:
+        """The newest record of every run, one after the other, however many there are."""
+        return self._records(list(self._known.refreshed().values()))
+
+    def _records(self, entries: Iterable[Entry]) -> Iterator[Record]:
+        name, content = "", b""
+        for entry in sorted(entries, key=lambda entry: (entry.file, entry.start)):
+            if entry.file != name:
+                name, content = entry.file, _content(self.root / "records" / entry.file)
+            record = parse(content[entry.start : entry.start + entry.length])
+            if record is not None and record["run_id"] == entry.run_id:
+                yield record
+
+    def finished(self) -> dict[str, tuple[str, str]]:
+        """Run id to the status and finish time of its newest record, whatever became of its files."""
+        return {name: (entry.status, entry.finished) for name, entry in self._known.refreshed().items()}
 
     def finished_since(self, planned: str) -> set[str]:
         """Runs that another process finished well after the time `planned`. Reads each record file once."""
-        files = [file for file in self.record_files() if file not in self._read and self._worker not in file.name]
-        self._read.update(files)
-        ok = (record for record in _records(files) if record["status"] == "ok")
-        self._elsewhere.update({record["run_id"]: record["finished"] for record in ok})
-        return {run_id for run_id, finished in self._elsewhere.items() if finished > planned}
+        entries = self._known.refreshed(recheck=False).values()
+        ok = (entry for entry in entries if entry.finished > planned and entry.status == "ok")
+        return {entry.run_id for entry in ok if not entry.file.startswith(self._worker)}
 
     def status(self) -> dict[str, str]:
-        """Run id to "ok" or "failed"; a run of which an artefact is gone counts as not done."""
-        status = {}
-        for run_id, record in self.newest().items():
-            present = all((self.root / artefact["path"]).is_file() for artefact in record["artefacts"].values())
-            if present:
-                status[run_id] = record["status"]
-        return status
+        """Run id to "ok" or "failed"; a run of which an artefact is not what its record says counts as not done."""
+        entries, wrong = self._known.refreshed(), self._known.wrong()
+        return {name: entry.status for name, entry in entries.items() if name not in wrong}
+
+    def made(self) -> dict[str, str]:
+        """Run id to the versions and git state that its newest record tells, as JSON."""
+        return {name: entry.made for name, entry in self._known.refreshed().items()}
+
+    def damage(self) -> tuple[int, int]:
+        """How many lines of record files are no records, and of how many runs a file is not what the record says."""
+        self._known.refreshed()
+        return sum(self._known.damaged.values()), len(self._known.wrong())
+
+    def set_aside(self, run_id: str, path: str) -> bool:
+        """Move a file of a run to ``damaged/<run id>/``, so that the run counts as not done; whether it was there."""
+        file = self.root / path
+        if not file.exists():
+            return False
+        with saying(self.root):
+            file.replace(self.make_room(self.damaged_folder / run_id / file.name))
+        return True
+
+    def set_aside_damage(self) -> int:
+        """Move lines that are no records out of the record files; a whole copy of such a file is kept in ``damaged/``.
+
+        Returns how many lines there were. For commands that write; reading passes damaged lines over.
+        """
+        self._known.refreshed()
+        damaged = dict(self._known.damaged)
+        for name in damaged:
+            file = self.root / "records" / name
+            content = _content(file)
+            if not content:
+                continue
+            self.write(self.damaged_folder / name, content)
+            whole = [line + b"\n" for line in content.split(b"\n") if parse(line) is not None]
+            if whole:
+                self.write(file, b"".join(whole))
+            else:
+                file.unlink(missing_ok=True)
+        return sum(damaged.values())
+
+
+def existing(outputs: str | Path, name: str) -> Store:
+    """The store of that name.
+
+    Raises:
+        FileNotFoundError: there is none; names those nearest.
+    """
+    store = Store(outputs, name)
+    if not (store.root / "records").is_dir() and not (store.root / "plan").is_dir():
+        try:
+            others = sorted(place.name for place in store.root.parent.iterdir() if (place / "records").is_dir())
+        except OSError:
+            others = []
+        raise FileNotFoundError(
+            f"no store {name!r} in {outputs}; closest: {nearest(str(name), others)} (name=, outputs=)"
+        )
+    return store
 
 
 def now() -> str:
@@ -137,21 +225,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _records(files: Iterable[Path]) -> Iterator[Record]:
-    """The records in `files`; what a damaged line holds is none."""
-    return (line for file in files for line in read_lines(file) if line.keys() >= NEEDED)
+def _lines(values: Iterable[Mapping[str, Any]]) -> bytes:
+    """One JSON text a line; half a character, as in the names of some files, is written as JSON escapes it."""
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    return text.encode("utf-8", "backslashreplace")
 
 
-def read_lines(file: Path) -> Iterator[Record]:
-    """The JSON objects of a file with one a line."""
+def _content(file: Path) -> bytes:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    for line in text.split("\n"):  # splitlines() knows other ends of lines, which JSON text may hold
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""

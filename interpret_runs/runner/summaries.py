@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -32,6 +33,7 @@ def summarise(model: Mapping[str, Any]) -> ModelSummary:
     return _known[key]
 
 
+@cache  # to read a package's metadata takes longer than to plan a run
 def _version(library: str) -> str | None:
     with suppress(PackageNotFoundError):
         return version(library)

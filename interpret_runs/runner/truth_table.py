@@ -26,7 +26,7 @@ CHANCE = "random"  # the method whose mean stands for chance, where that is not 
 NARROWEST = 13  # letters of a column
 HEADER = (
     *("method", "problem", "measure", "mean", "low", "high"),
-    *("samples", "undefined", "seeds", "chance", "higher_is_better"),
+    *("samples", "undefined", "seeds", "chance", "higher_is_better", "networks_not_learned"),
 )
 Column = tuple[str, str]  # problem and measure
 
@@ -57,6 +57,7 @@ class Truth:
     chance: dict[Column, list[float]] = field(default_factory=dict)
     higher: dict[Column, bool] = field(default_factory=dict)
     networks: dict[str, dict[str, float]] = field(default_factory=dict)
+    asked: dict[Column, set[str]] = field(default_factory=dict)  # digests of networks
     methods: dict[str, None] = field(default_factory=dict)
     problems: dict[str, None] = field(default_factory=dict)
     seconds: float = 0.0
@@ -74,13 +75,19 @@ class Truth:
         cell = self.cells.get((CHANCE, column))
         return cell.mean if cell and cell.count else None
 
+    def not_learned(self, column: Column) -> set[str]:
+        """The networks of a measure that do not know their classes: of them no map is right."""
+        known = {name: self.networks[name] for name in self.asked[column]}
+        return {name for name, one in known.items() if one["accuracy"] < one.get("least", 0.0)}
+
 
 def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", resamples: int = 1000) -> Path:
     """Print the table of the runs of task ``known_truth`` in `index`, and draw it; returns `out`.
 
     Beside the figure `out` the table is written as ``.csv``, one row for each method and measure. Means are over seeds
     of the means over samples; intervals hold 95 % of the means of `resamples` bootstraps, which draw seeds and then
-    samples of each, with replacement. A run that failed, as its method refuses the network, is a dash.
+    samples of each, with replacement. A run that failed, as its method refuses the network, is a dash. Measures of a
+    network that did not learn have a ``!``.
 
     Args:
         root: the folder that the paths in the index start from.
@@ -99,6 +106,8 @@ def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", res
     for table in tables(truth, ends, title):
         console.print(table)
     console.print("\n".join(caption(truth)), highlight=False, markup=False, soft_wrap=True)
+    if said := warning(truth):
+        console.print(said, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _write(out.with_suffix(".csv"), csv_text(truth, ends).encode())
     _draw(truth, ends, out, title)
     return out
@@ -126,6 +135,7 @@ def gathered(index: pd.DataFrame, root: Path) -> Truth:
 
 def _add(truth: Truth, method: str, column: Column, seed: int, found: dict[str, Any]) -> None:
     truth.higher[column] = found["higher"]
+    truth.asked.setdefault(column, set()).update(found.get("networks", ()))
     known = truth.chance.setdefault(column, [])
     if found["chance"] is not None:
         known.append(found["chance"])
@@ -193,7 +203,8 @@ def _number(value: float | None) -> str:
 
 
 def _heading(truth: Truth, column: Column) -> str:
-    return f"{column[0]}\n{column[1].replace('_', ' ')}" + ("" if truth.higher[column] else " (low is good)")
+    mark = " !" if truth.not_learned(column) else ""
+    return f"{column[0]}{mark}\n{column[1].replace('_', ' ')}" + ("" if truth.higher[column] else " (low is good)")
 
 
 def caption(truth: Truth) -> Iterator[str]:
@@ -218,6 +229,19 @@ def caption(truth: Truth) -> Iterator[str]:
     yield f"attribution and measures: {truth.seconds:.0f} s"
 
 
+def warning(truth: Truth) -> str:
+    """Which networks did not learn; nothing where all did."""
+    names = sorted(set().union(*map(truth.not_learned, truth.columns)))
+    networks = [truth.networks[name] for name in names]
+    found = ", ".join(f"{one['accuracy']:.3f} of {one['least']:.3f}" for one in networks)
+    if not names:
+        return ""
+    return (
+        f"! {len(names)} of {len(truth.networks)} networks did not learn (accuracy {found} wanted): no map of them is "
+        "right, and measures marked with ! say little; raise problem.epochs or problem.images, or take another seed"
+    )
+
+
 def csv_text(truth: Truth, ends: Ends) -> str:
     """One row for each method and measure, those without a result too."""
     text = io.StringIO()
@@ -228,7 +252,7 @@ def csv_text(truth: Truth, ends: Ends) -> str:
             cell, chance = truth.cells.get((method, column), Cell()), truth.chance_of(column)
             low, high = ends.get((method, column), (float("nan"),) * 2)
             numbers = ["" if value is None or value != value else value for value in (cell.mean, low, high)]
-            known = ["" if chance is None else chance, truth.higher[column]]
+            known = ["" if chance is None else chance, truth.higher[column], len(truth.not_learned(column))]
             writer.writerow([method, *column, *numbers, cell.count, cell.undefined, len(cell.seeds), *known])
     return text.getvalue()
 

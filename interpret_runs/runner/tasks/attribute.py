@@ -21,8 +21,9 @@ from interpret_runs.metric import Explained, Metric
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.rendering import Rendering
+from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
-from interpret_runs.runner.objects import build, model_of, objective_of
+from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy

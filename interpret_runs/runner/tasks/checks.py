@@ -16,7 +16,7 @@ from interpret_runs.images import ImageSet
 from interpret_runs.look import Look
 from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, score
 from interpret_runs.size import Size, height_and_width

@@ -16,7 +16,8 @@ from interpret_runs.dream import Octaves, dream
 from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing
 from interpret_runs.objective import Objective
-from interpret_runs.runner.objects import build, model_of, objective_of
+from interpret_runs.runner.build import build
+from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import refused, require_one_image, require_whole, try_look, try_optimizer
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture

@@ -19,7 +19,7 @@ from interpret_runs.models import VisionModel
 from interpret_runs.objectives import Logit
 from interpret_runs.problem import Problem, Question
 from interpret_runs.randomness import generator
-from interpret_runs.runner.objects import build
+from interpret_runs.runner.build import build
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 
@@ -71,9 +71,12 @@ class KnownTruth(Task):
             shown = maps.abs() if type(method).__name__ in self.magnitudes else maps
             chances = problem.chance(question)
             for name, values in problem.measure(question, shown, method).items():
-                entry = found.setdefault(name, {"values": [], "chances": [], "higher": _higher(problem, name)})
+                entry = found.setdefault(
+                    name, {"values": [], "chances": [], "networks": [], "higher": _higher(problem, name)}
+                )
                 entry["values"] += [value if value == value else None for value in values.double().tolist()]
                 entry["chances"] += [chances[name]] * len(values) if name in chances else []
+                entry["networks"] += [question.trained.digest] if question.trained else []
         metrics: dict[str, Any] = {"attribution_seconds": round(perf_counter() - started, 3)}
         measures = {}
         for name, entry in found.items():
@@ -84,10 +87,13 @@ class KnownTruth(Task):
                 metrics[name] = sum(defined) / len(defined)
             metrics[f"{name}_samples"] = len(defined)
         made = {one.trained.digest: one.trained for one in questions if one.trained}
-        networks = {name: {"seconds": one.seconds, "accuracy": one.accuracy} for name, one in made.items()}
+        networks = {
+            name: {"seconds": one.seconds, "accuracy": one.accuracy, "least": one.least} for name, one in made.items()
+        }
         if made:
             metrics["training_seconds"] = round(sum(one.seconds for one in made.values()), 3)
             metrics["accuracy"] = sum(one.accuracy for one in made.values()) / len(made)
+            metrics["networks_not_learned"] = sum(not one.learned for one in made.values())
         said = json.dumps({"measures": measures, "networks": networks}, indent=1).encode()
         files = {"values": ("values.json", said)}
         return Outcome(metrics.get(next(iter(found))), metrics, files, unit=str(next(iter(found))))

@@ -17,7 +17,8 @@ from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.randomness import generator
-from interpret_runs.runner.objects import build, model_of, objective_of
+from interpret_runs.runner.build import build
+from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import (
     refused,

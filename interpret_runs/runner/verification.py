@@ -1,0 +1,89 @@
+"""Every record against its files: ``task=verify``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from interpret_runs.runner.progress import console
+from interpret_runs.runner.store import Store, existing
+from interpret_runs.runner.sweep import RunsFailedError
+
+ROWS = 50
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file of a run that is not what its newest record says."""
+
+    run_id: str
+    path: str
+    what: str
+
+
+def verify(store: Store) -> Iterator[Fault]:
+    """Every file that is gone, or has another size or content than its newest record tells. Writes nothing."""
+    for record in store.records():
+        for artefact in record["artefacts"].values():
+            if what := _fault(store.root / artefact["path"], artefact):
+                yield Fault(record["run_id"], artefact["path"], what)
+
+
+def _fault(file: Path, artefact: dict[str, Any]) -> str:
+    try:
+        size = file.stat().st_size
+        if size != artefact["bytes"]:
+            return f"{size} bytes instead of {artefact['bytes']}"
+        return "" if _digest(file) == artefact["sha256"] else "other content"
+    except FileNotFoundError:
+        return "gone"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _digest(file: Path) -> str:
+    digest = sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def show(outputs: str, name: str) -> None:
+    """Verify a store, set aside what is wrong, and print it.
+
+    Raises:
+        RunsFailedError: something was wrong; the same sweep runs it again.
+    """
+    store = existing(outputs, name)
+    faults = list(verify(store))
+    damaged = store.set_aside_damage()
+    moved = [store.set_aside(fault.run_id, fault.path) for fault in faults]
+    runs = len(store.finished())
+    wrong = len({fault.run_id for fault in faults})
+    console.print(
+        f"verified {runs} runs of {store.root}: {runs - wrong} are whole, {wrong} have files that are not what their "
+        f"records say, {damaged} records are damaged",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    if faults:
+        table = Table(box=None)
+        for column in ("run id", "file", "what"):
+            table.add_column(column, overflow="fold")
+        for fault in faults[:ROWS]:
+            table.add_row(fault.run_id, escape(fault.path), escape(fault.what))
+        console.print(table)
+        if len(faults) > ROWS:
+            console.print(f"... and {len(faults) - ROWS} more files")
+    if damaged or any(moved):
+        console.print(f"set aside in {store.damaged_folder}", highlight=False, soft_wrap=True, markup=False)
+    if damaged or faults:
+        console.print("the same sweep runs these again")
+        raise RunsFailedError

@@ -1,0 +1,95 @@
+"""The pool's end of a worker: its process, and the line to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from interpret_runs.runner.worker import READY, SETUP
+
+# Seconds that an interrupted worker has to put things in order.
+PATIENCE = 5.0
+# Bytes of what a dead worker printed last that are kept.
+LAST_WORDS = 4000
+
+
+class WorkerProcess:
+    """A new process. It loads torch at once, while others plan.
+
+    Args:
+        threads: how many torch may use; None leaves it to torch.
+
+    Attributes:
+        link: readable when the worker has said something, or has died.
+        machine: what it says of itself, for records; empty before.
+        present: the devices that it finds; empty before.
+        last_words: the end of what it printed, once it has ended.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self.machine: dict[str, Any] = {}
+        self.present: list[str] = []
+        self.last_words = ""
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "interpret_runs.runner.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env={**os.environ, **_threads(threads)},
+                pass_fds=[theirs.fileno()],
+            )
+        self.link = Connection(ours.detach())
+        self.send((SETUP, sys.path, threads))
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        with suppress(OSError):  # it died: `receive` tells
+            self.link.send(message)
+
+    def receive(self) -> tuple[Any, ...] | None:
+        """The next message, waited for; None where the worker has died."""
+        try:
+            message: tuple[Any, ...] = self.link.recv()
+        except (EOFError, OSError):
+            return None
+        if message[0] == READY:
+            self.present, self.machine = message[1:]
+        return message
+
+    def interrupt(self) -> None:
+        """Ask it to end, leaving nothing half done."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> str:
+        """Wait until the process is gone, but not for long; says how it ended."""
+        self.link.close()
+        try:
+            status = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        with self._output:
+            size = self._output.seek(0, os.SEEK_END)
+            self._output.seek(max(0, size - LAST_WORDS))
+            self.last_words = self._output.read().decode(errors="replace")
+        if status >= 0:
+            return f"exit status {status}"
+        name = signal.Signals(-status).name
+        return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
+
+
+def _threads(threads: int | None) -> dict[str, str]:
+    """Libraries read it when they are loaded."""
+    return {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
