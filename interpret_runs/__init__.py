@@ -11,6 +11,7 @@ _HOME = {
     "visualise": "visualisation",
     "Schedule": "schedule",
     "score": "scoring",
+    "sweep": "runner.notebook",
     "load_index": "runner.index",
     "AttributionMap": "attribution_map",
     "read_map": "attribution_map",
@@ -24,4 +25,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'interpret_runs' has no attribute {name!r}")
 
 
-__all__ = ["AttributionMap", "Schedule", "VisionModel", "load", "load_index", "read_map", "score", "visualise"]
+__all__ = ["AttributionMap", "Schedule", "VisionModel", "load", "load_index", "read_map", "score", "sweep", "visualise"]

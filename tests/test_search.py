@@ -9,9 +9,9 @@ import pytest
 import yaml
 from command_line import QUICK, apart, here, hydra, records, said, tree
 
+from interpret_runs.runner.alone import run_alone
 from interpret_runs.runner.compose import Composer
 from interpret_runs.runner.grid import points
-from interpret_runs.runner.sweep import run_alone
 
 SEARCH = ("+experiment=search", "hydra.sweeper.n_trials=3", *QUICK)
 INSTALLED = importlib.util.find_spec("optuna") is not None

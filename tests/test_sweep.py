@@ -12,6 +12,7 @@ from command_line import NO_SHEET, QUICK, apart, here, ids, planned, records, sa
 from PIL import Image
 
 from interpret_runs import load_index
+from interpret_runs.runner import others
 from interpret_runs.runner import sweep as sweep_module
 from interpret_runs.runner.execute import execute, now
 from interpret_runs.runner.runs import Run
@@ -183,9 +184,9 @@ def test_a_sweep_waits_for_runs_that_another_holds_and_executes_what_that_leaves
         claims.__exit__(None, None, None)
         if finishes:
             execute(theirs, Store("outputs", "default"), "cpu", now())
-        monkeypatch.setattr(sweep_module, "sleep", lambda _: None)
+        monkeypatch.setattr(others, "sleep", lambda _: None)
 
-    monkeypatch.setattr(sweep_module, "sleep", meanwhile)
+    monkeypatch.setattr(others, "sleep", meanwhile)
     done = here(*FOUR)
     assert done.status == 0 and "waiting for 2 runs that another process executes" in done.out
     assert sorted(executed) == [f"channel {number}" for number in range(4)]
@@ -249,14 +250,14 @@ def test_two_sweeps_at_once_execute_each_run_once(folder):
 
 def test_what_another_sweep_finishes_while_this_one_gets_ready_is_not_done_again(monkeypatch, executed):
     """Between reading the store and the first batch lies the loading of the model."""
-    ready = sweep_module._check
+    ready = sweep_module.check
 
     def slowly(*arguments: Any) -> None:
-        monkeypatch.setattr(sweep_module, "_check", ready)
+        monkeypatch.setattr(sweep_module, "check", ready)
         execute([the_run(*FOUR[1:-1], "objective.channel=1")], store(), "cpu", now())
         ready(*arguments)
 
-    monkeypatch.setattr(sweep_module, "_check", slowly)
+    monkeypatch.setattr(sweep_module, "check", slowly)
     assert here(*FOUR).status == 0
     assert sorted(executed) == [f"channel {number}" for number in range(4)]
     assert len(records()) == 4
@@ -340,6 +341,6 @@ def test_a_figure_that_cannot_be_drawn_hides_no_result():
 
 def test_runs_again_that_are_lost_are_not_called_done(monkeypatch):
     assert here(*FOUR).status == 0
-    monkeypatch.setattr("interpret_runs.runner.sweep.run_batch", lambda *_: None)
+    monkeypatch.setattr("interpret_runs.runner.planned_batch.run_batch", lambda *_: None)
     again = here(*FOUR, "sweep.rerun=all")
     assert again.status == 1 and "4 runs ended without a result" in again.out

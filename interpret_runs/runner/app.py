@@ -40,9 +40,10 @@ def run(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig) -> float | None:
     """One run, a batch of a plan, or a table of layers."""
+    from interpret_runs.runner.alone import run_again, run_alone
     from interpret_runs.runner.layers import is_table, show_tables
+    from interpret_runs.runner.planned_batch import run_batch
     from interpret_runs.runner.store_reports import is_report, show_report
-    from interpret_runs.runner.sweep import run_again, run_alone, run_batch
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if plain["batch"]["plan"]:

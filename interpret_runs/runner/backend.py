@@ -52,7 +52,7 @@ class Here(Backend):
         return [wrong_with(runs, self.device) for runs in kinds]
 
     def execute(self, plan: Path, batches: Batches) -> None:
-        from interpret_runs.runner.sweep import run_batch
+        from interpret_runs.runner.planned_batch import run_batch
 
         for runs in batches:
             with batch(len(runs)) as progress:

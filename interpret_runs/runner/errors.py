@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from interpret_runs.runner.keys import keys, unknown_key
-from interpret_runs.runner.sweep import RunsFailedError
+from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.summary import nearest
 
 # Options that other packages bring.

@@ -21,7 +21,7 @@ from interpret_runs.runner.devices import choose, describe
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.store import Record, Store, now
+from interpret_runs.runner.store import Record, Store, StoreError, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
@@ -82,6 +82,8 @@ class _Batch:
                     pending[:0] = _halves(part)
                     continue
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
+            except StoreError:
+                raise
             except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
                 if len(part) > 1:
                     # Memory that ran out fits by halves; any other mistake ends up alone with its run.

@@ -37,6 +37,7 @@ class GridSweeper(Sweeper):
         from interpret_runs.runner.compose import resolved
         from interpret_runs.runner.expansion import Expansion
         from interpret_runs.runner.layers import is_table, show_tables
+        from interpret_runs.runner.store_reports import is_report, show_report
         from interpret_runs.runner.sweep import sweep
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
@@ -45,11 +46,13 @@ class GridSweeper(Sweeper):
         expansion = Expansion.of(arguments, self.config, loader)
         if is_table(expansion.points[0].config):
             return show_tables(point.config for point in expansion.points)
+        if is_report(expansion.points[0].config):
+            return show_report(expansion.points[0].config)
         runs, removed = expansion.close()
 
         def launch(batches: list[list[str]]) -> list[str]:
             jobs = launcher.launch(batches, initial_job_idx=0)
-            return [repr(job._return_value) for job in jobs if job.status == JobStatus.FAILED]
+            return [str(job._return_value) for job in jobs if job.status == JobStatus.FAILED]
 
         return sweep(runs, settings, lambda: _backend(launcher, launch, settings["compute"]), expansion.notes(removed))
 

@@ -27,11 +27,16 @@ def show_plan(plan: Plan, store: Store) -> None:
     if plan.failed_before:
         parts.append(f"{len(plan.failed_before)} failed before, left so")
     parts.append(f"{plan.todo} to do in {len(plan.batches)} batches")
+    lines, runs = store.damage()
+    if lines:
+        parts.append(f"{lines} damaged lines of records (set aside in {store.damaged_folder.name}/)")
+    if runs:
+        parts.append(f"{runs} runs whose files are not what their records say")
     console.print(f"plan: {', '.join(parts)} ({escape(str(store.root))})", highlight=False, soft_wrap=True)
 
 
-def show_batches(plan: Plan) -> None:
-    """The batches of a dry run."""
+def show_batches(plan: Plan, estimate: str) -> None:
+    """The batches of a dry run, and how long they may take."""
     table = Table(box=None)
     for column in ("batch", "runs", "what", "units"):
         table.add_column(column, overflow="ellipsis", no_wrap=True)
@@ -43,12 +48,13 @@ def show_batches(plan: Plan) -> None:
     console.print(table)
     if len(plan.batches) > ROWS:
         console.print(f"... and {len(plan.batches) - ROWS} more batches")
+    console.print(estimate, highlight=False, markup=False)
 
 
 def varying(runs: Sequence[Run]) -> tuple[str, ...]:
     """The groups whose choice is not the same in all `runs`, or the objective where all are."""
     found = [group for group in CHOICES if len({run.choices[group] for run in runs if group in run.choices}) > 1]
-    return tuple(found) or ("layer", "objective")
+    return tuple(found) or ("attribution", "layer", "objective")
 
 
 def describe(run: Run, groups: Sequence[str]) -> str:
@@ -90,7 +96,8 @@ def show_results(
         _show_failures(failed, records, plan, store)
     if elsewhere:
         console.print(f"{elsewhere} runs are being executed elsewhere; the same command tells when they are done")
-    console.print(f"{plan.todo} runs in {seconds:.1f} s; " + ", ".join(paths), highlight=False, soft_wrap=True)
+    pace = f" ({plan.todo / seconds:.3g} a second)" if seconds > 0 else ""
+    console.print(f"{plan.todo} runs in {seconds:.1f} s{pace}; " + ", ".join(paths), highlight=False, soft_wrap=True)
 
 
 def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: Plan, store: Store) -> None:

@@ -23,8 +23,8 @@ class Batches:
     def __call__(self, batches: Sequence[Batch]) -> None:
         from submitit.core.utils import UncompletedJobError
 
+        from interpret_runs.runner.planned_batch import run_batch
         from interpret_runs.runner.store import StoreError
-        from interpret_runs.runner.sweep import run_batch
 
         for file, ids, device in batches:
             try:

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.progress import console
+from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.store import Store, existing
-from interpret_runs.runner.sweep import RunsFailedError
 
 ROWS = 50
 BLOCK = 1 << 20

@@ -74,7 +74,7 @@ class Worker:
         return _answer(lambda: check(runs, device))
 
     def _batch(self, file: str, ids: Sequence[str], device: str, slot: str) -> Message:
-        from interpret_runs.runner.sweep import run_batch
+        from interpret_runs.runner.planned_batch import run_batch
 
         self.told = monotonic()
         return _answer(lambda: run_batch(file, ids, device, self._tell, slot))

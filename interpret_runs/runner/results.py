@@ -1,0 +1,82 @@
+"""What a sweep comes to in the end: index, figure, and what is said of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from interpret_runs.runner import report
+from interpret_runs.runner.cache import canonical, short_digest
+from interpret_runs.runner.claims import is_held
+from interpret_runs.runner.index import is_fresh, write_index
+from interpret_runs.runner.nodes import Config
+from interpret_runs.runner.plan import Plan
+from interpret_runs.runner.progress import console
+from interpret_runs.runner.sheet_sections import check_sections
+from interpret_runs.runner.slurm_queue import Submitted
+from interpret_runs.runner.store import Store
+
+# Figures that print a table too, which is shown again where nothing is left to do.
+TABLES = "interpret_runs.runner.truth_table."
+
+
+class RunsFailedError(Exception):
+    """Some runs failed; what and why is on screen already. `run_ids` are all runs that were asked for."""
+
+    def __init__(self, run_ids: Sequence[str] = ()) -> None:
+        super().__init__(run_ids)
+        self.run_ids = tuple(run_ids)
+
+
+def finish(planned: Plan, store: Store, settings: Config, begun: str, seconds: float) -> bool:
+    """Index, figure and report, from what the store holds by now; returns whether all went well."""
+    todo = {run.id for group in planned.batches for run in group}
+    # Looked at before the records, which come before a claim is released and a job ends.
+    queued = Submitted(store).queued() & todo
+    held = {name for name in todo - queued if is_held(store, name)}
+    records = store.newest()
+    lost = {name for name in todo - held - queued if name not in records or records[name]["finished"] < begun}
+    mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
+    if mine:
+        table = write_index(store)
+        paths = [f"index: {store.index_file('csv')}", f"figure: {figure(table, planned, store, settings)}"]
+        report.show_results(planned, store, mine, paths, seconds, len(held - records.keys()))
+    if left := queued - mine.keys():
+        console.print(f"{len(left)} runs are in the queue of SLURM; the same command waits for them")
+    if lost:
+        console.print(f"{len(lost)} runs ended without a result; the same command runs them")
+    return not lost and all(record["status"] == "ok" for record in mine.values())
+
+
+def restore_index(store: Store) -> None:
+    """The index comes back where it was deleted, or where a sweep was killed before it was written."""
+    if not is_fresh(store):
+        write_index(store)
+
+
+def figure_of(settings: Config) -> Any:
+    from interpret_runs.runner.build import build
+
+    if not settings.get("figure"):
+        raise ValueError("a sweep needs a figure: figure=contact_sheet")
+    if settings["figure"].get("sections"):
+        check_sections(settings["figure"]["sections"])
+    return build(settings["figure"])
+
+
+def prints_table(settings: Config) -> bool:
+    return str((settings.get("figure") or {}).get("_target_")).startswith(TABLES)
+
+
+def figure_file(planned: Plan, store: Store, settings: Config) -> Path:
+    return store.figure_file(short_digest(canonical([[run.id for run in planned.runs], settings["figure"]])))
+
+
+def figure(table: Any, planned: Plan, store: Store, settings: Config) -> str:
+    """Draw the sweep; returns where, or why not."""
+    rows = table.set_index("run_id", drop=False)
+    mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
+    try:
+        place = store.make_room(figure_file(planned, store, settings))
+        return str(figure_of(settings)(mine.reset_index(drop=True), store.root, place, str(settings["name"])))
+    except Exception as error:  # a figure that cannot be drawn must not hide the results
+        return f"none ({error})"
