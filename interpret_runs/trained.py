@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from interpret_runs.randomness import generator
+from interpret_runs.whole_files import written_whole
 
 # To be raised where data, networks or training change: what was kept before is then trained anew.
 VERSION = 2
@@ -130,9 +130,5 @@ def _read(file: Path, made: nn.Module) -> dict[str, float] | None:
 
 def _write(file: Path, made: nn.Module, facts: Mapping[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with written_whole(file) as aside:
         save_file({name: value.contiguous() for name, value in made.state_dict().items()}, aside, dict(facts))
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)

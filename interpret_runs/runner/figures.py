@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpret_runs.runner.sheet_page import DPI, FAINT, MARGIN, TITLE, Page
 from interpret_runs.runner.sheet_sections import sections_of
+from interpret_runs.whole_files import written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 def contact_sheet(
@@ -53,14 +52,6 @@ def contact_sheet(
     for section in shown:
         section.draw(page, top, width - 2 * MARGIN)
         top += section.height
-    _save(figure, out)
-    return out
-
-
-def _save(figure: Figure, out: Path) -> None:
-    aside = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
-    try:
+    with written_whole(out) as aside:
         figure.savefig(aside, dpi=DPI)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from interpret_runs.runner.progress import console
+from interpret_runs.whole_files import written_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,8 @@ def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", res
     console.print("\n".join(caption(truth)), highlight=False, markup=False, soft_wrap=True)
     if said := warning(truth):
         console.print(said, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    _write(out.with_suffix(".csv"), csv_text(truth, ends).encode())
+    with written_whole(out.with_suffix(".csv")) as aside:
+        aside.write_text(csv_text(truth, ends), newline="")
     _draw(truth, ends, out, title)
     return out
 
@@ -274,12 +275,8 @@ def _draw(truth: Truth, ends: Ends, out: Path, title: str) -> None:
         _panel(panel, truth, ends, column)
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
-    aside = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
-    try:
+    with written_whole(out) as aside:
         figure.savefig(aside)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _panel(panel: Axes, truth: Truth, ends: Ends, column: Column) -> None:
@@ -300,12 +297,3 @@ def _panel(panel: Axes, truth: Truth, ends: Ends, column: Column) -> None:
     panel.tick_params(axis="x", labelsize=6)
     panel.grid(axis="x", color="0.92", linewidth=0.6)
     panel.set_axisbelow(True)
-
-
-def _write(out: Path, content: bytes) -> None:
-    aside = out.with_name(f".{out.name}-{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
