@@ -43,7 +43,7 @@ def _run(config: DictConfig) -> float | None:
     from interpret_runs.runner.alone import run_again, run_alone
     from interpret_runs.runner.layers import is_table, show_tables
     from interpret_runs.runner.planned_batch import run_batch
-    from interpret_runs.runner.store_reports import is_report, show_report
+    from interpret_runs.runner.store_tasks import do_store_task, is_store_task
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if plain["batch"]["plan"]:
@@ -55,8 +55,8 @@ def _run(config: DictConfig) -> float | None:
     if is_table(plain):
         show_tables([plain])
         return None
-    if is_report(plain):
-        show_report(plain)
+    if is_store_task(plain):
+        do_store_task(plain)
         return None
     choices = {group: str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
     return run_alone(plain, choices)

@@ -37,7 +37,7 @@ class GridSweeper(Sweeper):
         from interpret_runs.runner.compose import resolved
         from interpret_runs.runner.expansion import Expansion
         from interpret_runs.runner.layers import is_table, show_tables
-        from interpret_runs.runner.store_reports import is_report, show_report
+        from interpret_runs.runner.store_tasks import do_store_task, is_store_task
         from interpret_runs.runner.sweep import sweep
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
@@ -46,8 +46,8 @@ class GridSweeper(Sweeper):
         expansion = Expansion.of(arguments, self.config, loader)
         if is_table(expansion.points[0].config):
             return show_tables(point.config for point in expansion.points)
-        if is_report(expansion.points[0].config):
-            return show_report(expansion.points[0].config)
+        if is_store_task(expansion.points[0].config):
+            return do_store_task(expansion.points[0].config)
         runs, removed = expansion.close()
 
         def launch(batches: list[list[str]]) -> list[str]:

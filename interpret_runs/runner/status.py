@@ -1,10 +1,11 @@
 """How far the sweeps of a store are, told from the store alone: ``task=status``."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -56,13 +57,13 @@ def pace(finished: Iterable[str]) -> float:
     return sum(time > min(late) for time in late) / span if span > 0 else 0.0
 
 
-def show(outputs: str, name: str) -> None:
+def show(config: Mapping[str, Any]) -> None:
     """Print plans, pace, who executes what, and the last failures of a store. Writes nothing, imports no torch.
 
     Raises:
         FileNotFoundError: no such store.
     """
-    store = existing(outputs, name)
+    store = existing(config["outputs"], config["name"])
     status, claims = store.status(), live(store)
     running = {claim.run_id for claim in claims}
     plans = {file.stem: [str(line["id"]) for line in read_lines(file) if "id" in line] for file in _plans(store)}

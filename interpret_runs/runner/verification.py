@@ -1,6 +1,6 @@
 """Every record against its files: ``task=verify``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -54,13 +54,13 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def show(outputs: str, name: str) -> None:
+def show(config: Mapping[str, Any]) -> None:
     """Verify a store, set aside what is wrong, and print it.
 
     Raises:
         RunsFailedError: something was wrong; the same sweep runs it again.
     """
-    store = existing(outputs, name)
+    store = existing(config["outputs"], config["name"])
     faults = list(verify(store))
     damaged = store.set_aside_damage()
     moved = [store.set_aside(fault.run_id, fault.path) for fault in faults]
