@@ -22,6 +22,9 @@ from interpret_runs.folders import Photograph
 from interpret_runs.models import Preprocessing
 from interpret_runs.summary import SHAPES_ITEMS, ModelSummary
 
+# Text in a PNG file that is longer than this is compressed.
+LONG = 4000
+
 
 def to_pil(image: Tensor) -> Image.Image:
     """An image (3, H, W) as 8-bit RGB, rounded to the nearest level; what lies outside [0, 1] is clipped.
@@ -105,7 +108,7 @@ def png_bytes(image: Image.Image, text: Mapping[str, str]) -> bytes:
     for key, value in text.items():
         if not 1 <= len(key) <= 79 or any(ord(letter) > 255 for letter in key):
             raise ValueError(f"PNG text takes keys of 1 to 79 Latin-1 characters, not {key!r}")
-        chunks.add_itxt(key, value)
+        chunks.add_itxt(key, value, zip=len(value) > LONG)
     buffer = BytesIO()
     image.save(buffer, "PNG", pnginfo=chunks)
     return buffer.getvalue()

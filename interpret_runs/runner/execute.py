@@ -18,6 +18,7 @@ from interpret_runs.runner import provenance
 from interpret_runs.runner.build import build
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
+from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
@@ -68,12 +69,13 @@ class _Batch:
         self.store, self.device, self.progress, self.strict = store, device, progress, strict
         self.machine = {**machine(), "device": describe(device), "slot": slot, "started": now()}
         self.done = 0.0
+        self.part: Sequence[Run] = ()
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
         pending = [list(runs)]
         while pending:
-            part = pending.pop(0)
+            part = self.part = pending.pop(0)
             started = perf_counter()
             try:
                 task = task_of(part[0])
@@ -103,8 +105,11 @@ class _Batch:
         return lambda fraction: self.progress(done + share * fraction)
 
     def _text(self, run: Run) -> Text:
-        essentials: dict[str, Any] = {"run_id": run.id, "config": run.config, "digests": run.digests}
+        essentials: dict[str, Any] = {key: getattr(run, key) for key in ("config", "digests", "unit")}
+        essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
+        essentials |= {key: self.machine[key] for key in ("device", "threads")}
+        essentials |= {"git": provenance.git(), "batch": told(self.part)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
