@@ -8,7 +8,9 @@ __version__ = "0.2.0"
 _HOME = {
     "load": "models",
     "VisionModel": "models",
-    "visualise": "visualisation",
+    "wrap": "models",
+    "visualise": "notebook",
+    "attribute": "notebook",
     "Schedule": "schedule",
     "score": "scoring",
     "sweep": "runner.notebook",
@@ -25,4 +27,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'interpret_runs' has no attribute {name!r}")
 
 
-__all__ = ["AttributionMap", "Schedule", "VisionModel", "load", "load_index", "read_map", "score", "sweep", "visualise"]
+__all__ = [
+    "AttributionMap",
+    "Schedule",
+    "VisionModel",
+    "attribute",
+    "load",
+    "load_index",
+    "read_map",
+    "score",
+    "sweep",
+    "visualise",
+    "wrap",
+]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpret_runs import resampling
+from interpret_runs.display import Displayed, Panel
 from interpret_runs.size import Size, height_and_width
 
 INTERPOLATIONS = ("bilinear", "nearest")
@@ -29,13 +30,14 @@ Operand: TypeAlias = Union["AttributionMap", float]
 
 
 @dataclass(frozen=True, eq=False)
-class AttributionMap:
+class AttributionMap(Displayed):
     """A map, or one for each image of a batch, as a value: operators make new maps and keep the raw scale.
 
     ``+ - * /`` take maps of the same shape and numbers, on either side, value by value; nothing is broadcast or
     resized unasked. A quotient is 0 where its divisor is 0. ``-a`` and ``abs(a)`` work too. What a map is made of
     stands in its label, as a Python expression: with ``grad_cam`` and ``guided`` the labels of two maps,
-    ``3 * (grad_cam + guided)`` that of the map which it makes of them.
+    ``3 * (grad_cam + guided)`` that of the map which it makes of them. In a notebook a map shows itself with its colour
+    bar, the maps of a batch on one scale.
 
     Args:
         values: float32 or float64, (H, W) or (B, H, W), all finite.
@@ -150,6 +152,14 @@ class AttributionMap:
         raw = BytesIO()
         np.savez(raw, values=self.values.cpu().numpy(), label=self.label)
         path.write_bytes(raw.getvalue())
+
+    def panels(self) -> list[Panel]:
+        from interpret_runs.heat_maps import shared_limit  # which imports this module
+        from interpret_runs.rendering import Rendering
+
+        maps = self.values.reshape(-1, *self.values.shape[-2:])
+        rendering = Rendering(limit=shared_limit(maps) or None)
+        return [Panel(rendering.heat_map(one), str(place) if len(maps) > 1 else "") for place, one in enumerate(maps)]
 
     def _called(self, call: str) -> str:
         return f"{_bracketed(self.label, ATOM)}.{call}"

@@ -188,17 +188,19 @@ def _class_tokens_alone(gradient: Tensor, size: tuple[int, int]) -> bool:
     return bool((gradient.flatten(1).any(1) & ~patches).any())
 
 
-def _nearest_usable(model: nn.Module, objective: Objective, layer: str, seen: Activations) -> str:
-    """Which layer to name instead: the last before `layer` of which a map can be drawn, or the first of all."""
-    pixels, rows = seen[PIXELS][:1], None if seen.rows is None else seen.rows[:1]
-    size = (pixels.shape[2], pixels.shape[3])
-    try:
-        summary = getattr(model, "summary", None)
-        table = trace(model, pixels.detach())[0] if summary is None else summary.layers
-        names = [row.path for row in table if row.calls == 1 and row.shape]
-        outputs, gradients = _pass(model, objective, names, pixels, rows)
-    except REFUSED:
-        return "name an earlier one (task=layers lists them)"
+def usable_layers(
+    model: nn.Module, objective: Objective, image: Tensor, rows: Tensor | None = None
+) -> tuple[list[str], list[str]]:
+    """The layers with channels that run once, and those of them of which a map of (1, 3, H, W) can be drawn, in order.
+
+    Raises:
+        RuntimeError, ValueError, AssertionError: the network refuses the image's size.
+    """
+    size = (image.shape[2], image.shape[3])
+    summary = getattr(model, "summary", None)
+    table = trace(model, image.detach())[0] if summary is None else summary.layers
+    names = [row.path for row in table if row.calls == 1 and row.shape]
+    outputs, gradients = _pass(model, objective, names, image, rows)
     usable = [
         name
         for name in names
@@ -206,6 +208,15 @@ def _nearest_usable(model: nn.Module, objective: Objective, layer: str, seen: Ac
         and (gradient := gradients[name]) is not None
         and not _class_tokens_alone(gradient, size)
     ]
+    return names, usable
+
+
+def _nearest_usable(model: nn.Module, objective: Objective, layer: str, seen: Activations) -> str:
+    """Which layer to name instead: the last before `layer` of which a map can be drawn, or the first of all."""
+    try:
+        names, usable = usable_layers(model, objective, seen[PIXELS][:1], None if seen.rows is None else seen.rows[:1])
+    except REFUSED:
+        return "name an earlier one (task=layers lists them)"
     if not usable:
         return "no layer of this network serves"
     path = layer.replace("/", ".")

@@ -86,7 +86,7 @@ def survey(
     layers = frozenset[str]().union(*(objective.layers for objective in objectives)) - {OPACITY}
     with torch.no_grad(), frozen(model), capture(model, layers) as forward:
         units = _Units(objectives, forward, torch.zeros(1, 3, *model.preprocessing.size).to(model.mean))
-        for indices, images in _batches(dataset, model.preprocessing, batch_size, skipped):
+        for indices, images in batches(dataset, model.preprocessing, batch_size, skipped):
             found, highest, lowest = _in_pieces(units, images.to(model.mean))
             strongest.add(found, indices, highest)
             weakest.add(found, indices, lowest)
@@ -211,7 +211,7 @@ class _Running:
         return Extremes(scores, self.images, self.places.masked_fill(missing[..., None], -1))
 
 
-def _batches(
+def batches(
     dataset: Sequence[ImageSet], preprocessing: Preprocessing, size: int, skipped: list[tuple[str, str]]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Indices (B,) and pixels (B, 3, H, W) of the images that can be read; the others are added to `skipped`."""

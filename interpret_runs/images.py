@@ -18,10 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpret_runs import folders, photographs, shapes
+from interpret_runs.display import Displayed, Panel
 from interpret_runs.folders import Photograph
 from interpret_runs.models import Preprocessing
 from interpret_runs.summary import SHAPES_ITEMS, ModelSummary
 
+# How white the part of a photograph is made that a network did not see.
+FADED = 0.6
 # Text in a PNG file that is longer than this is compressed.
 LONG = 4000
 
@@ -127,9 +130,9 @@ def png_text(path: str | Path) -> dict[str, str]:
     return {key: str(value) for key, value in text.items()}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One image to explain, and what is known of it.
+@dataclass(frozen=True, repr=False)
+class Picture(Displayed):
+    """One image to explain, and what is known of it. In a notebook it shows itself, and its mask.
 
     Attributes:
         pixels: (3, H, W) float32, RGB in [0, 1], at the network's size.
@@ -147,8 +150,17 @@ class Picture:
     whole: Image.Image | None = None
     corner: tuple[int, int] = (0, 0)
 
+    def __repr__(self) -> str:
+        known = [] if self.label is None else [f"label {self.label!r}"]
+        height, width = self.pixels.shape[1:]
+        return f"Picture({', '.join([repr(self.name), f'{height} x {width}', *known])})"
+
+    def panels(self) -> list[Panel]:
+        shown = [Panel(to_pil(self.pixels))]
+        return shown if self.mask is None else [*shown, Panel(to_pil(self.mask.expand(3, -1, -1)), "mask")]
+
     def in_whole(self, drawn: Image.Image) -> Image.Image:
-        """The whole photograph with `drawn` over the part that the network saw.
+        """The whole photograph, faded, with `drawn` over the part that the network saw.
 
         Raises:
             ValueError: `drawn` is not as large as `pixels`.
@@ -156,7 +168,9 @@ class Picture:
         height, width = self.pixels.shape[1:]
         if (drawn.height, drawn.width) != (height, width):
             raise ValueError(f"what is drawn has {drawn.height}x{drawn.width} pixels, not the {height}x{width} seen")
-        shown = drawn.convert("RGB") if self.whole is None else self.whole.copy()
+        shown = drawn.convert("RGB")
+        if self.whole is not None:  # faded: else the colours of what the network did not see look like a map's
+            shown = Image.blend(self.whole, Image.new("RGB", self.whole.size, "white"), FADED)
         shown.paste(drawn, self.corner[::-1])
         return shown
 

@@ -81,7 +81,10 @@ class VisionModel(nn.Module):
             raise
         except (RuntimeError, AssertionError, AttributeError) as error:  # Module hides these
             reason = str(error).partition("\n")[0]
-            raise ValueError(f"{self.name} refuses images of model.input_size={list(size)}: {reason}") from error
+            raise ValueError(
+                f"{self.name} refuses images of model.input_size={list(size)}: {reason}; give another size: "
+                "model.input_size, or wrap(network, input_size=SIZE)"
+            ) from error
         if self.labels and len(self.labels) != classes:
             raise ValueError(f"{len(self.labels)} labels for the {classes} classes of {self.name}; see model.labels")
         summary = ModelSummary(
@@ -171,6 +174,45 @@ def load(
     names = _read_labels(labels) if labels else () if weights is None else found.labels
     model = VisionModel(network, preprocessing, name, found.weights, names, layers).eval()
     return model.to(next((tensor.device for tensor in network.parameters()), device) if blank else device)
+
+
+def wrap(
+    network: nn.Module,
+    *,
+    mean: Sequence[float] = (0, 0, 0),
+    std: Sequence[float] = (1, 1, 1),
+    labels: Sequence[str] = (),
+    input_size: Size = 224,
+) -> VisionModel:
+    """Any classifier or backbone as a model that takes RGB in [0, 1]; the network itself is left as it is, where it is.
+
+    Args:
+        network: takes float32 or float64 images (B, 3, H, W), normalised with `mean` and `std`.
+        mean, std: of each colour, as in training; by default the network sees [0, 1].
+        labels: names of the classes, in order.
+        input_size: height and width in pixels of the images it was trained on.
+
+    Raises:
+        TypeError: no network, or one of another precision.
+        ValueError: it refuses images of that size; a mean or std that is not one number a colour; labels that are not
+            as many as classes.
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"model is {type(network).__name__}, not a torch.nn.Module; a network is loaded by its name with "
+            "interpret_runs.load('resnet50')"
+        )
+    if isinstance(labels, str):
+        raise TypeError(f"labels is the text {labels!r}; give a list with a name for each class")
+    held = next((tensor for tensor in network.parameters() if tensor.is_floating_point()), torch.zeros(()))
+    if held.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{type(network).__name__} holds {held.dtype}; gradients need more digits: network.float()")
+    size = height_and_width(input_size)
+    preprocessing = Preprocessing(size, min(size), tuple(map(float, mean)), tuple(map(float, std)))
+    model = VisionModel(network, preprocessing, type(network).__name__, labels=labels)
+    model.mean, model.std = model.mean.to(held), model.std.to(held)
+    _ = model.summary
+    return model
 
 
 def _recipe(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -26,6 +25,7 @@ from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.tiles import windows
 from interpret_runs.transform import Transform
 from interpret_runs.transforms import Standard
+from interpret_runs.visualised import Visualisation as Visualisation
 
 CHECK_EVERY = 16
 # An image whose values spread less than this has not begun; after so many steps it may be meant to be flat.
@@ -34,35 +34,6 @@ FLAT_STEPS = 32
 ADAM = partial(torch.optim.Adam, lr=0.05)
 # What they do to one element depends on others, and so on the other runs of a batch.
 NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
-
-
-@dataclass(frozen=True)
-class Visualisation:
-    """What one batch of runs found; everything on the CPU.
-
-    Attributes:
-        images: RGB in [0, 1], (runs * images, 3, H, W); what is transparent is over mid-grey.
-        scores: the objective on the final images without any transform, (runs * images,).
-        history: steps noted, and the score under transforms at each, (noted, runs * images).
-        snapshots: images by step.
-        frames: images of an animation, 8 bit, (frames, runs * images, 3, H, W).
-        steps: how many steps each image took, (runs * images,).
-        failed: for each image the first step at which its score was not finite, or 0.
-        transparent: the images with their opacity, (runs * images, 4, H, W); None where all is opaque.
-        rendered: the images at the size asked for, (runs * images, 3, h, w).
-        importance: how strongly each pixel was pulled at, (runs * images, H, W).
-    """
-
-    images: Tensor
-    scores: Tensor
-    history: tuple[tuple[int, ...], Tensor]
-    snapshots: dict[int, Tensor] = field(default_factory=dict)
-    frames: Tensor | None = None
-    steps: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    failed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    transparent: Tensor | None = None
-    rendered: Tensor | None = None
-    importance: Tensor | None = None
 
 
 def visualise(

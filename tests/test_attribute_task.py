@@ -61,7 +61,7 @@ def test_an_image_without_a_usable_label_fails_alone(store, tmp_path):
     assert "no class 'zebra' in shapes; closest" in bad["error"]
     file = planned(*target, "images=file", f"images.path={tmp_path / 'set' / 'zebra' / 'b.png'}")
     (unknown,) = execute(file, store, "cpu", now())
-    assert "target label of an image that has none" in unknown["error"]
+    assert "target label: 'b.png' has none: name a class, or top1, or give labels" in unknown["error"]
 
 
 def test_a_shared_pass_gives_the_maps_of_each_method_alone(store, tmp_path):

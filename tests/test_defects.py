@@ -813,7 +813,8 @@ def nodes() -> list[ast.AST]:
 def requirements() -> dict[str, str]:
     """What the package asks for when it is installed, by name, with the versions that do."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["timm"]]
+    extras = [extra for name, extra in project["optional-dependencies"].items() if name != "test"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
     found = [re.fullmatch(r"([\w-]+)(\[[\w,]+\])?(.*)", one) for one in wanted]
     return {one[1]: one[3] for one in found if one}
 

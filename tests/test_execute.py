@@ -289,3 +289,19 @@ def test_a_photograph_that_is_damaged_fails_only_its_run(store, tmp_path):
 def test_times_are_utc_and_sort_as_text():
     first, second = now(), now()
     assert first <= second and first.endswith("+00:00")
+
+
+def test_an_error_with_half_a_character_is_kept(store, four, spoil):
+    """As in the names of files that are not UTF-8."""
+    spoil(raising(OSError("no image picture\udcff.png"), "channel 1"))
+    found = run_all(four, store)
+    assert [record["error"] for record in found.values() if record["error"]] == ["no image picture\\udcff.png"]
+
+
+def test_runs_that_another_process_saw_fail_are_not_executed_again(store, four, spoil):
+    begun = now()
+    tried = spoil(raising(RuntimeError("no good"), "channel 1"))
+    execute(four, Store(store.root.parent, store.root.name), "cpu", begun)
+    before = len(tried)
+    assert execute(four, store, "cpu", begun) == [] and len(tried) == before
+    assert len(execute(four, store, "cpu", now())) == 4

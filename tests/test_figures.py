@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import yaml
 from PIL import Image
 
 from interpret_runs.runner import figures, sheet_page
-from interpret_runs.runner.figures import contact_sheet
+from interpret_runs.runner.figure_essentials import read_figure
+from interpret_runs.runner.figures import contact_sheet, paged
 from interpret_runs.runner.sheet_page import Page
 from interpret_runs.runner.sheet_sections import Section, check_sections, sections_of
 
@@ -359,9 +361,14 @@ def test_no_text_leaves_its_place(root: Path) -> None:
     rows = [visualisation(c, layer, unit=f"{LONG} {c}") for c in (1, 2, 3) for layer in (LONG, f"{LONG} 2")]
     rows += [visualisation(c, task="attribute", **{"images.item": f"$x_{c}$ {LONG}.jpg"}) for c in range(64)]
     kept: list[Figure] = []
-    save = figures._save
+    save = figures.write_figure
+
+    def keep(figure: Figure, *rest: Any) -> Path:
+        kept.append(figure)
+        return save(figure, *rest)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_save", lambda figure, out: [kept.append(figure), save(figure, out)])  # type: ignore[func-returns-value]
+        patch.setattr(figures, "write_figure", keep)
         contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", title=LONG)
     axes = kept[0].axes[0]
     boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
@@ -400,6 +407,22 @@ def test_a_sheet_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pytest
 
 def test_a_sheet_may_be_a_document(root: Path) -> None:
     assert contact_sheet(pd.DataFrame(GRID[:2]), root, root / "sheet.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_document_has_pages_of_a_journal_and_every_run_is_on_one(root: Path) -> None:
+    rows = [visualisation(c) for c in range(64)] + [visualisation(c, "early") for c in range(64)]
+    index = pd.DataFrame(rows)
+    pages = paged(sections_of(index, 256, {"Late": "layer == 'late'", "Early": "layer == 'early'"}))
+    assert len(pages) > 1
+    assert sorted(run for page in pages for one in page for run in one.runs) == sorted(index["run_id"])
+    for page in pages:
+        assert sum(section.height for section in page) < sheet_page.PRINT_HEIGHT
+        assert max(section.width for section in page) < sheet_page.PRINT_WIDTH
+    out = contact_sheet(index, root, root / "sheet.png", formats=["png", "pdf"])
+    assert out == root / "sheet.png"
+    assert re.search(rb"/Count (\d+)", (root / "sheet.pdf").read_bytes())[1] == b"%d" % len(paged(sections(rows)))  # type: ignore[index]
+    for file in (out, root / "sheet.pdf"):
+        assert sorted(read_figure(file)["runs"]) == sorted(index["run_id"])
 
 
 def test_importing_costs_nothing() -> None:

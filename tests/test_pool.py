@@ -1,6 +1,7 @@
 """Worker processes: what dies is replaced, what kills is found, nothing is left behind."""
 
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -8,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import NO_SHEET, QUICK, Said, apart, here, python, records, said, store
+from command_line import NO_SHEET, QUICK, Said, apart, here, planned, python, records, said, store
 from trouble import DIARY, OPTION
 
 from interpret_runs import load_index
+from interpret_runs.runner.pool import Pool
+from interpret_runs.runner.record import record_of
+from interpret_runs.runner.store import now
 
 NETWORK = ("model=custom", "model.factory=trouble:network", "model.weights=null", "layer.path='0'")
 TWO = ("compute.device=cpu", "compute.per_device=2")
@@ -62,7 +66,7 @@ def test_runs_that_raise_kill_or_exit_cost_nothing_but_themselves(diary):
     assert table.error[77] == "called sys.exit(3)" and table.error[3] == "channel 3 is no good"
     assert (store().root / "logs" / f"{table.run_id[3]}.log").read_text().count("Traceback") == 1
     for name in table.run_id[table.status == "failed"]:
-        assert f"batch.ids=[{name}]" in done.out and name in done.out
+        assert f"\"batch.ids=['{name}']\"" in done.out
     diary.unlink()
     assert sweep(*hundred, deeds).status == 1
     assert {int(words[2]) for words in noted(diary, "run")} == {3, 20, 50, 77, 99}
@@ -169,3 +173,50 @@ def test_the_driver_of_a_sweep_does_without_torch(tmp_path):
     here("-m", *QUICK, "objective.channel=0,1", "sweep.dry_run=true")  # what the network is like is remembered
     done = python(code, "-m", *QUICK, "objective.channel=0,1")
     assert done.status == 0 and done.out.endswith("False\n")
+
+
+def test_an_interrupted_worker_puts_things_in_order(diary, tmp_path):
+    command = ("objective.channel=0,1", "task.seconds=60", "compute.batch_size=1", *NETWORK, *TWO)
+    driver = apart(tmp_path, "-m", *OPTION, NO_SHEET, *command)
+    until(lambda: diary.exists() and len(noted(diary, "run")) == 2)
+    assert len(list((store().root / "claims").iterdir())) == 2
+    os.kill(driver.pid, signal.SIGINT)
+    ended = said(driver)
+    assert ended.status == 130 and "elsewhere" not in ended.out
+    assert "2 runs ended without a result" in ended.out
+    assert not list((store().root / "claims").iterdir()), "not left to grow stale"
+
+
+def test_modules_of_the_current_folder_do_not_stand_for_pythons_own(tmp_path):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is no queue')")
+    assert sweep("objective.channel=0,1", *NETWORK, *TWO).status == 0
+
+
+def test_a_worker_that_cannot_start_is_one_error_and_blames_no_run(monkeypatch, tmp_path):
+    monkeypatch.setattr("interpret_runs.runner.worker_process.sys.executable", shutil.which("false"))
+    failed = sweep("objective.channel=0,1", *NETWORK, *TWO)
+    assert failed.error == "a worker process cannot start (exit status 1);"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_that_ended_before_its_worker_did_is_not_given_up():
+    """Its record is there, though the worker did not live to say so."""
+    (run,) = planned(*QUICK, "layer=early", "objective.channel=0")
+    pool, there = Pool("cpu", 1), store()
+    pool._begun = now()
+    machine = {"device": "cpu", "threads": 1, "versions": {}}
+    there.write_records([record_of(run, [run.id], machine, score=1.0)])
+    pool._give_up(run, there, machine, {"error": "its process died"})
+    assert there.newest()[run.id]["status"] == "ok"
+    pool._begun = now()
+    pool._give_up(run, there, machine, {"error": "its process died"})
+    assert there.newest()[run.id]["status"] == "failed"
+
+
+def test_a_worker_that_has_started_others_is_known_to_be_dead(diary):
+    """A process that a worker has forked holds the worker's line to the pool open."""
+    done = sweep("objective.channel=3,4", "+task.deeds={fork:[3]}", *NETWORK, *TWO, "compute.batch_size=1")
+    assert done.status == 1
+    errors = {record["config"]["objective"]["channel"]: record["error"] for record in records()}
+    assert errors[4] is None and "its process died" in errors[3]
+    until(lambda: all(is_gone(int(words[0])) for words in noted(diary, "child")), 10)

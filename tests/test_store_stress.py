@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from disks import fill, remount, small_disk
 from stored import again, record, write
 
 from interpret_runs import load_index
@@ -28,34 +28,23 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of half a megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0 or _mount("-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)) != 0:
-        pytest.skip("needs the right to mount a file system")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def _mount(*arguments: str) -> int:
-    try:
-        return subprocess.run(["mount", *arguments], capture_output=True).returncode
-    except FileNotFoundError:
-        return 1
+    with small_disk(tmp_path / "disk", 512) as place:
+        yield place
 
 
 def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*") if path.is_file()]
 
 
-def test_a_full_disk_keeps_what_is_done_and_leaves_no_halves(small_disk):
-    store = Store(small_disk, "some")
+def test_a_full_disk_keeps_what_is_done_and_leaves_no_halves(disk):
+    store = Store(disk, "some")
     write(store, "a", "b")
     with pytest.raises(StoreError, match=FULL):
         for number in range(100):
             write(store, f"large {number}", content=bytes(100_000))
-    assert hidden(small_disk) == []
+    assert hidden(disk) == []
     done = again(store).status()
     assert {"a", "b"} < done.keys() and set(done.values()) == {"ok"}
     for folder in (store.run_folder(name) for name in done if name.startswith("large")):
@@ -64,19 +53,19 @@ def test_a_full_disk_keeps_what_is_done_and_leaves_no_halves(small_disk):
     assert {"a", "b", "c"} == again(store).status().keys(), "with room again, all goes on"
 
 
-def test_a_claim_that_a_full_disk_cuts_short_is_not_held(small_disk):
-    store = Store(small_disk, "some")
+def test_a_claim_that_a_full_disk_cuts_short_is_not_held(disk):
+    store = Store(disk, "some")
     write(store, "a")
-    (small_disk / "fill").write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    fill(disk)
     with pytest.raises(StoreError, match=FULL), Claims(store, ["b"]):
         pass
     assert not store.claim_file("b").exists()
 
 
-def test_a_store_that_became_read_only_can_be_read_and_says_so_when_written(small_disk):
-    store = Store(small_disk, "some")
+def test_a_store_that_became_read_only_can_be_read_and_says_so_when_written(disk):
+    store = Store(disk, "some")
     write(store, "a")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    remount(disk, "ro")
     assert again(store).status() == {"a": "ok"}
     assert list(load_index(store.root).run_id) == ["a"]
     with pytest.raises(StoreError, match="read-only file system; what is done is kept; set outputs="):

@@ -15,6 +15,7 @@ from interpret_runs import load_index
 from interpret_runs.runner import others
 from interpret_runs.runner import sweep as sweep_module
 from interpret_runs.runner.execute import execute, now
+from interpret_runs.runner.figure_essentials import read_figure
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Store
 from interpret_runs.runner.tasks.task import Outcome
@@ -193,6 +194,23 @@ def test_a_sweep_waits_for_runs_that_another_holds_and_executes_what_that_leaves
     assert len(load_index("outputs/default")) == len(records()) == 4
 
 
+def test_runs_that_another_held_and_left_while_this_sweep_was_busy_are_executed(monkeypatch, executed):
+    from interpret_runs.runner.claims import Claims
+
+    claims = Claims(store(), [run.id for run in planned(*FOUR[1:])[:1]])
+    claims.__enter__()
+    well = Visualise.execute
+
+    def leave(self: Visualise, *arguments: Any) -> list[Outcome]:
+        claims._release()
+        return well(self, *arguments)
+
+    monkeypatch.setattr(Visualise, "execute", leave)
+    assert here(*FOUR, "compute.batch_size=2").status == 0
+    assert sorted(executed) == [f"channel {number}" for number in range(4)]
+    claims.__exit__(None, None, None)
+
+
 def test_an_interrupt_keeps_what_is_done_and_the_same_command_does_the_rest(monkeypatch, request):
     with monkeypatch.context() as patch:
         fail(patch, "channel 2", KeyboardInterrupt())
@@ -315,8 +333,11 @@ def test_the_basic_launcher_works_too():
 def test_an_overview_is_drawn_of_what_was_swept():
     done = here(*(override for override in FOUR if override != NO_SHEET))
     assert done.status == 0
-    (figure,) = Path("outputs/default/figures").iterdir()
-    assert f"figure: {figure}" in done.out
+    document, figure = sorted(Path("outputs/default/figures").iterdir())
+    assert f"figure: {figure}, {document}" in done.out
+    assert [file.suffix for file in (figure, document)] == [".png", ".pdf"]
+    for file in (figure, document):
+        assert sorted(read_figure(file)["runs"]) == sorted(load_index("outputs/default")["run_id"])
     with Image.open(figure) as sheet:
         assert min(sheet.size) > 100
 

@@ -4,6 +4,7 @@ import pytest
 from command_line import here, python
 from stored import again, record, write
 
+from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.store import Store
 from interpret_runs.runner.verification import Fault, verify
 
@@ -97,3 +98,12 @@ def test_what_is_told_of_a_store_needs_no_torch(store, task):
     code = "import sys; sys.argv[1:] = [{!r}, 'name=some']; from interpret_runs.runner.app import main; main(); "
     done = python(code.format(f"task={task}") + "sys.exit('torch' in sys.modules)")
     assert (done.status, done.err) == (0, "")
+
+
+def test_a_run_that_a_sweep_executes_just_now_is_left_to_it(store):
+    """New files come before their record."""
+    spoil(store)
+    with Claims(store, ["a", "b", "c"]):
+        done = here("task=verify", "name=some")
+    assert done.status == 0 and (store.run_folder("a") / "image.png").read_bytes() == b"an omage"
+    assert here("task=verify", "name=some").status == 1

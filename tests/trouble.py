@@ -47,6 +47,11 @@ class Trouble(Task):
             os.kill(os.getpid(), signal.SIGKILL)
         if channel in self.deeds.get("exit", ()):
             sys.exit(3)
+        if channel in self.deeds.get("fork", ()):
+            if os.fork() == 0:
+                note("child")
+                time.sleep(1000)
+            os.kill(os.getpid(), signal.SIGKILL)
         if channel in self.deeds.get("hang", ()):
             time.sleep(1000)
         if channel in self.deeds.get("print", ()):

@@ -10,7 +10,7 @@ from interpret_runs.runner.progress import bar, batch, console
 from interpret_runs.runner.results import RunsFailedError, restore_index
 from interpret_runs.runner.runs import Run, close
 from interpret_runs.runner.slots import named
-from interpret_runs.runner.store import Record, Store, now
+from interpret_runs.runner.store import Record, Store, existing, now
 from interpret_runs.runner.sweep import check, plan_of
 from interpret_runs.summary import nearest
 
@@ -41,12 +41,12 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
 
         with bar(1), batch(1) as progress:
             done = execute(planned.batches[0], store, device, begun, progress, strict=True)
-        if not done and runs[0].id not in store.newest():
+        if not done and runs[0].id not in store.finished():
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
     else:
         restore_index(store)
-    record = store.newest()[runs[0].id]
+    record = store.newest([runs[0].id])[runs[0].id]
     _show(record, store, again=not planned.batches)
     return _returned(record, config["sweep"]["score"])
 
@@ -70,17 +70,22 @@ def run_again(config: Config, ids: Sequence[str]) -> None:
     """
     from interpret_runs.runner.execute import execute
 
-    store = Store(config["outputs"], config["name"])
-    records = store.newest()
+    store = existing(config["outputs"], config["name"])
+    records = store.newest([name for name in ids if isinstance(name, str)])
     if missing := [name for name in ids if name not in records]:
-        raise LookupError(f"no run {missing[0]!r} in {store.root}; closest: {nearest(missing[0], list(records))}")
+        close = nearest(str(missing[0]), list(store.finished()))
+        raise LookupError(f"no run {missing[0]!r} in {store.root}; closest: {close} (in quotes: \"batch.ids=['ID']\")")
+    made: dict[str, Record] = {}
     for name in ids:
         run = Run.from_json({**records[name], "id": name})
         with bar(1), batch(1) as progress:
-            execute([run], store, named(config["compute"]["device"])[0], now(), progress)
+            done = execute([run], store, named(config["compute"]["device"])[0], now(), progress)
+        if not done:
+            raise ValueError(f"run {name} is being executed by another process; try again when it is done")
+        made[name] = done[0]
     write_index(store)
-    for name in ids:
-        _show(store.newest()[name], store, again=False)
+    for record in sorted(made.values(), key=lambda record: record["status"] == "failed"):
+        _show(record, store, again=False)
 
 
 def _show(record: Record, store: Store, again: bool) -> None:

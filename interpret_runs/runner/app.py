@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from interpret_runs.runner import hydra_plugins  # noqa: F401  # registers the sweeper and the launcher
 from interpret_runs.runner.progress import warn
+from interpret_runs.runner.worker import SPINS
 
 CONF = "pkg://interpret_runs.conf"
 
@@ -70,9 +71,7 @@ def main() -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra prints and exits by itself unless told to raise; the line is ours to write.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # OpenMP's threads spin for milliseconds before they sleep, which on a machine with other busy processes
-    # is several times slower; a short spin costs nothing on an idle one. To be set before torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # Anyone's own classes and factories are found beside where the command is typed.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))

@@ -93,6 +93,8 @@ def wrong_with(runs: Sequence[Run], device: str) -> Exception | None:
         check(runs, device)
     except Exception as error:  # a network may raise anything
         return error
+    except SystemExit as stop:
+        return ValueError(f"the network called sys.exit({stop})")
     return None
 
 

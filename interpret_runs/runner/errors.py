@@ -59,8 +59,27 @@ def _missing_option(text: str) -> str:
 def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     if key in (groups := _groups()):
         return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
+    if others := _options_with(key):
+        group, _, leaf = key.partition(".")
+        return f"the {group} chosen has no {leaf!r}; of its options, these have: {', '.join(others)}"
     composed = OmegaConf.to_container(_composed(arguments), resolve=False)
     return unknown_key(key, [*keys(composed), *groups])
+
+
+def _options_with(key: str) -> list[str]:
+    """The options of a group that have a key such as ``group.leaf``; for a metric, how to have it at all."""
+    from importlib.resources import files
+
+    group, _, rest = key.partition(".")
+    leaf = rest.partition(".")[0]
+    folder = files("interpret_runs.conf") / group
+    if not folder.is_dir() or not leaf:
+        return []
+    found = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml") and leaf in OmegaConf.create(entry.read_text()):
+            found.append(entry.name.removesuffix(".yaml"))
+    return found
 
 
 def _composed(arguments: Sequence[str]) -> DictConfig:

@@ -10,6 +10,7 @@ from interpret_runs.runner.index import load_index
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.slots import AUTO, CPU, gpus, named, workers_of
+from interpret_runs.runner.status import duration
 from interpret_runs.runner.store import Store
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def estimate(planned: Plan, store: Store, compute: Mapping[str, Any]) -> str:
     least = sum(known[kind] * count for kind, count in kinds.items() if kind in known) / workers
     unknown = sum(count for kind, count in kinds.items() if kind not in known)
     beside = f", beside {unknown} runs of which the store knows nothing alike" * bool(unknown)
-    return f"{where}; about {_duration(least)}, by earlier runs like these{beside}"
+    return f"{where}; about {duration(least)}, by earlier runs like these{beside}"
 
 
 def _features(run: Run) -> tuple[str, ...]:
     """What `ALIKE` says of a run, as text."""
-    found = {"task": task_name(run.config), **run.choices}
+    found = dict(run.choices)
     for name in ("task.steps", "parameterisation.size"):
         head, _, leaf = name.partition(".")
         value = run.config.get(head, {}).get(leaf, "")
@@ -52,7 +53,9 @@ def _features(run: Run) -> tuple[str, ...]:
 
 def _seconds(table: pd.DataFrame, kind: tuple[str, ...]) -> float | None:
     """The mean seconds of finished runs that share most of `kind`; None where none is alike in task and model."""
-    rows, best = table[table.status == "ok"], None
+    if "status" not in table:
+        return None
+    rows, best = table[(table.status == "ok") & table.seconds.notna()], None
     for place, (name, value) in enumerate(zip(ALIKE, kind, strict=True)):
         if name in rows and value:
             rows = rows[rows[name].map(_plain) == value]
@@ -65,9 +68,3 @@ def _seconds(table: pd.DataFrame, kind: tuple[str, ...]) -> float | None:
 
 def _plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

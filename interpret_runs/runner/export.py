@@ -6,7 +6,7 @@ from typing import Any
 
 from interpret_runs.runner.archive import pack
 from interpret_runs.runner.index import load_index
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import console, program
 from interpret_runs.runner.store import existing
 from interpret_runs.whole_files import written_whole
 
@@ -42,4 +42,4 @@ def show(config: Mapping[str, Any]) -> None:
         pack(store, records, aside, task["weights"])
     size = archive.stat().st_size / 1e6
     console.print(f"{archive}: {len(records)} runs, {size:.1f} MB", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"anyone reproduces it with: python run.py task=reproduce task.source={archive}", highlight=False)
+    console.print(f"anyone reproduces it with: {program()} task=reproduce task.source={archive}", highlight=False)

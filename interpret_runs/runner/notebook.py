@@ -63,13 +63,15 @@ def _rows(overrides: list[str], config_dir: str | Path | None) -> pd.DataFrame:
         config = loader.load_configuration("config", overrides=[*search, *overrides], run_mode=RunMode.MULTIRUN)
         HydraConfig.instance().set_config(config)
         try:
-            ids: Sequence[str] = _sweeper(loader, config).sweep(list(config.hydra.overrides.task))
+            ids: Sequence[str] | None = _sweeper(loader, config).sweep(list(config.hydra.overrides.task))
         except RunsFailedError as failed:
             ids = failed.run_ids
         finally:
             HydraConfig.instance().cfg = before
+    if ids is None:
+        raise ValueError(f"{config.task._target_} makes no runs: call it from the command line")
     store = Store(config.outputs, config.name)
-    if not store.record_files():
+    if not store.finished():
         return pd.DataFrame({"run_id": pd.Series(dtype=str)})
     table = load_index(store.root).set_index("run_id", drop=False)
     return table.loc[[run_id for run_id in ids if run_id in table.index]].reset_index(drop=True)

@@ -17,23 +17,23 @@ def wait_for_others(
     planned: Plan, store: Store, begun: str, execute: Callable[[Sequence[Sequence[Run]]], None]
 ) -> None:
     """Wait for runs that other processes execute, and execute those which they leave."""
-    left = {run.id: run for group in planned.batches for run in group}
+    left = {run.id for group in planned.batches for run in group}
     awaited: set[str] = set()
-    while True:
+    tried: set[str] = set()
+    while left:
+        held = {name for name in left if is_held(store, name)}  # looked at first: records come before release
         finished = store.finished()
-        left = {name: run for name, run in left.items() if name not in finished or finished[name][1] < begun}
-        held = {name for name in left if is_held(store, name)}
-        if new := held - awaited:
+        left = {name for name in left if name not in finished or finished[name][1] < begun}
+        if new := (held & left) - awaited:
+            awaited |= new
             console.print(f"waiting for {len(new)} runs that another process executes", highlight=False)
-        free = [run for name, run in left.items() if name in awaited - held]
-        awaited |= held
+        # Whoever held these has left them; what is lost once more is lost.
+        free = left - held - tried
         if free:
-            groups: dict[str, list[Run]] = {}
-            for run in free:
-                groups.setdefault(run.batch_key(), []).append(run)
-            awaited -= {run.id for run in free}  # what is lost now is lost
-            execute(list(groups.values()))
-        elif not held:
-            return
-        else:
+            tried |= free
+            execute([part for group in planned.batches if (part := [run for run in group if run.id in free])])
+        elif held & left:
+            tried -= held
             sleep(LOOK_AGAIN)
+        else:
+            return

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.runs import Run, task_name
+from interpret_runs.runner.slots import AUTO, gpus, named
 
 # Runs a batch: on a CPU a larger one saves nothing, and loses more when a sweep is killed.
 AUTO_BATCH = 16
@@ -35,9 +36,10 @@ class Plan:
         return sum(map(len, self.batches))
 
 
-def auto_batch(device: str) -> int:
-    """Runs a batch on a device as a setting names it; whether ``auto`` is a GPU is told without torch."""
-    gpu = str(device).startswith("cuda") or (device == "auto" and Path("/dev/nvidia0").exists())
+def auto_batch(device: Any) -> int:
+    """Runs a batch on devices as the setting names them; whether ``auto`` is a GPU is told without torch."""
+    names = named(device)
+    gpu = any(name.startswith("cuda") for name in names) or (names == [AUTO] and gpus() > 0)
     return AUTO_BATCH_GPU if gpu else AUTO_BATCH
 
 
@@ -46,7 +48,7 @@ def plan(
     status: Callable[[], Mapping[str, str]],
     rerun: str = "failed",
     batch_size: int | str = "auto",
-    device: str = "cpu",
+    device: Any = "cpu",
     stale: Callable[[], Collection[str]] = frozenset,
 ) -> Plan:
     """Drop duplicates and what `status` (run id to "ok" or "failed") says is done; group the rest.

@@ -16,7 +16,7 @@ from interpret_runs.runner.progress import Batch, warn
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import AUTO, CPU, Slot, gpus, named, slots
-from interpret_runs.runner.store import Store, StoreError
+from interpret_runs.runner.store import Store, StoreError, now
 from interpret_runs.runner.worker import BATCH, CHECK, PROGRESS, READY, STOP, WARNING, WRONG
 from interpret_runs.runner.worker_process import WorkerProcess
 
@@ -66,6 +66,7 @@ class Pool(Backend):
         self._busy: dict[Slot, _Busy] = {}
         self._models: dict[Slot, str] = {}
         self._warned: set[str] = set()
+        self._begun = ""
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
@@ -82,11 +83,13 @@ class Pool(Backend):
         for kind in kinds:
             self._worker(slot).send((CHECK, kind, slot.device))
             answer = self._answer(slot)
-            found.append(ValueError(*answer[1:2]) if answer is not None and answer[0] in (WRONG, STOP) else None)
+            if answer is not None and answer[0] == STOP:
+                raise StoreError(answer[1])
+            found.append(_error(*answer[1:]) if answer is not None and answer[0] == WRONG else None)
         return found
 
     def execute(self, plan: Path, batches: Batches) -> None:
-        store = Store(plan.parents[1].parent, plan.parents[1].name)
+        store, self._begun = Store(plan.parents[1].parent, plan.parents[1].name), now()
         queue = deque(_Job(tuple(runs)) for runs in batches)
         while queue or self._busy:
             for slot in self._slots():
@@ -102,11 +105,16 @@ class Pool(Backend):
 
     def _found(self) -> list[str]:
         """The GPUs that a worker finds, as only torch can tell whether it can use them; else the CPU."""
-        worker = WorkerProcess(None)
-        while not worker.present and worker.receive() is not None:
-            pass
+        asking = Slot(CPU)
+        worker = self._worker(asking)
+        while not worker.present:
+            if (message := worker.receive()) is None:
+                self._require_start(asking)
+            elif message[0] == WARNING:
+                self._warn(message[1])
         names = [name for name in worker.present if name.startswith("cuda")] or [CPU]
-        self._workers[slots(names, self._per_device)[0]] = worker
+        if slots(names, self._per_device)[0].threads is None:  # else it has another number of threads
+            self._workers[slots(names, self._per_device)[0]] = self._workers.pop(asking)
         return names
 
     def _worker(self, slot: Slot) -> WorkerProcess:
@@ -128,13 +136,15 @@ class Pool(Backend):
 
     def _wait(self, store: Store) -> list[_Job]:
         """Hear one worker at least, or find one that takes too long; returns the jobs to execute again."""
-        links = {self._workers[slot].link: slot for slot in self._busy}
-        ready = wait(list(links), self._patience())
+        lines: dict[Any, Slot] = {
+            line: slot for slot in self._busy for line in (self._workers[slot].link, *self._workers[slot].death)
+        }
+        ready = wait(list(lines), self._patience())
         again: list[_Job] = []
-        for link in ready:
-            again += self._hear(links[link], store)  # type: ignore[index]
+        for slot in dict.fromkeys(lines[line] for line in ready):
+            again += self._hear(slot, store)
         for slot, busy in list(self._busy.items()):
-            if self._deadline(busy) <= monotonic():
+            if self._deadline(slot, busy) <= monotonic() and not self._workers[slot].link.poll():
                 self._workers[slot].kill()
                 why = f"took longer than compute.time_limit={self._limit:g} s a run"
                 again += self._bury(slot, store, why, suspect=True)
@@ -168,8 +178,18 @@ class Pool(Backend):
                 self._warn(message[1])
             elif message[0] not in (READY, PROGRESS):
                 return message
+        self._require_start(slot)
+        self._workers[slot].kill()
         self._workers.pop(slot).end()
         return None
+
+    def _require_start(self, slot: Slot) -> None:
+        """Raise where a worker died before it was ready: no run is to blame."""
+        if not (worker := self._workers[slot]).present:
+            fate = worker.end()
+            del self._workers[slot]
+            said = worker.last_words.strip().splitlines()[-1:]
+            raise ChildProcessError(" ".join([f"a worker process cannot start ({fate});", *said]))
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -178,28 +198,41 @@ class Pool(Backend):
 
     def _bury(self, slot: Slot, store: Store, why: str | None, suspect: bool) -> list[_Job]:
         """Clear away a dead worker; returns what of its job is to be executed again."""
+        self._require_start(slot)
         busy, worker = self._busy.pop(slot), self._workers.pop(slot)
+        worker.kill()  # what it has started may live on
         fate = worker.end()
         job = busy.job
         if suspect and len(job.runs) == 1:
             told = {"error": why or f"its process died ({fate})", "seconds": monotonic() - busy.started}
             told["traceback"] = f"{told['error']}\n\nits process said last:\n{worker.last_words}"
-            _give_up(job.runs[0], store, {**worker.machine, "device": slot.device, "slot": slot.name}, told)
+            self._give_up(job.runs[0], store, {**worker.machine, "device": slot.device, "slot": slot.name}, told)
             busy.shown.end()
             return []
         busy.shown.end(0)
+        again = "in halves" if suspect else "once more"
+        self._warn(f"a worker process died ({why or fate}); its {len(job.runs)} runs are executed {again}")
         return job.halves() if suspect else [_Job(job.runs, suspect=True)]
 
-    def _deadline(self, busy: _Busy) -> float:
-        return float("inf") if self._limit is None else busy.started + self._limit * len(busy.job.runs)
+    def _give_up(self, run: Run, store: Store, machine: dict[str, Any], told: dict[str, Any]) -> None:
+        """Keep that a run cannot be executed, unless another sweep has it, or it ended before its worker did."""
+        with Claims(store, [run.id]) as held:
+            if held and store.finished().get(run.id, ("", ""))[1] < self._begun:
+                keep(store, [record_of(run, [run.id], machine, **told)])
+
+    def _deadline(self, slot: Slot, busy: _Busy) -> float:
+        """Until a worker is ready the time is not its runs'."""
+        if self._limit is None or not self._workers[slot].present:
+            return float("inf")
+        return busy.started + self._limit * len(busy.job.runs)
 
     def _patience(self) -> float | None:
-        soonest = min(map(self._deadline, self._busy.values()))
+        soonest = min(self._deadline(slot, busy) for slot, busy in self._busy.items())
         return None if soonest == float("inf") else max(0.0, soonest - monotonic())
 
 
-def _give_up(run: Run, store: Store, machine: dict[str, Any], told: dict[str, Any]) -> None:
-    """Keep that a run cannot be executed, unless another sweep has taken it meanwhile."""
-    with Claims(store, [run.id]) as held:
-        if held:
-            keep(store, [record_of(run, [run.id], machine, **told)])
+def _error(line: str, trace: str, kind: str) -> Exception:
+    """What a worker raised, for this process; where it was raised is in the notes."""
+    made = {kind.__name__: kind for kind in (LookupError, TypeError, OSError)}.get(kind, ValueError)(line)
+    made.add_note(trace)
+    return made

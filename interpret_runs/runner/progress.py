@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 
 from rich.console import Console
@@ -19,8 +20,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# A pipe has no width: nothing is cut there.
-console = Console() if sys.stdout.isatty() else Console(width=200)
+from interpret_runs.progress_bar import in_notebook
+
+# A pipe has no width: nothing is cut there. In a notebook it is plain text: rich's bar needs ipywidgets there.
+_rich = False if in_notebook() else None
+console = Console() if sys.stdout.isatty() else Console(width=200, force_jupyter=_rich, force_terminal=_rich)
+
+
+def program() -> str:
+    """How this program was called, for commands that people copy."""
+    name = Path(sys.argv[0]).name
+    return f"python {sys.argv[0]}" if name.endswith(".py") and not name.startswith("__") else "interpret-runs"
 
 
 def warn(text: str, kind: str = "warning") -> None:

@@ -21,8 +21,8 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
     return {
         "run_id": run.id,
         "status": "failed" if error else "ok",
-        "error": error,
-        "traceback": result.get("traceback"),
+        "error": _writable(error),
+        "traceback": _writable(result.get("traceback")),
         "task": task_name(run.config),
         "unit": result.get("unit") or run.unit,
         "score": result.get("score"),
@@ -42,6 +42,11 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         "weights_digest": result.get("weights_digest"),
         "finished": now(),
     }
+
+
+def _writable(text: str | None) -> str | None:
+    """Half characters, as in the names of some files, as they are written in Python."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def keep(store: Store, records: Sequence[Record]) -> None:

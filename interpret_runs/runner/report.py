@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.plan import Plan
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import console, program
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.sheet_sections import CHOICES
 from interpret_runs.runner.store import Record, Store
@@ -63,9 +63,18 @@ def describe(run: Run, groups: Sequence[str]) -> str:
 
 
 def show_results(
-    plan: Plan, store: Store, records: Mapping[str, Record], paths: Sequence[str], seconds: float, elsewhere: int
+    plan: Plan,
+    store: Store,
+    records: Mapping[str, Record],
+    paths: Sequence[str],
+    seconds: float,
+    ended: int,
+    elsewhere: int,
 ) -> None:
-    """Counts and scores by kind of run, then every failure with its reason, then where things are."""
+    """Counts and scores by kind of run, then every failure with its reason, then where things are.
+
+    `ended` runs ended in these `seconds`; so many others are being executed `elsewhere`.
+    """
     kinds: dict[str, list[Record]] = {}
     groups = varying(plan.runs)
     for run in plan.runs:
@@ -96,8 +105,8 @@ def show_results(
         _show_failures(failed, records, plan, store)
     if elsewhere:
         console.print(f"{elsewhere} runs are being executed elsewhere; the same command tells when they are done")
-    pace = f" ({plan.todo / seconds:.3g} a second)" if seconds > 0 else ""
-    console.print(f"{plan.todo} runs in {seconds:.1f} s{pace}; " + ", ".join(paths), highlight=False, soft_wrap=True)
+    pace = f" ({ended / seconds:.3g} a second)" if seconds > 0 else ""
+    console.print(f"{ended} runs in {seconds:.1f} s{pace}; " + ", ".join(paths), highlight=False, soft_wrap=True)
 
 
 def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: Plan, store: Store) -> None:
@@ -111,9 +120,9 @@ def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: P
         table.add_row(run.id, escape(own), escape(run.unit), escape(str(records[run.id]["error"])))
     console.print(table)
     where = f"outputs={shlex.quote(str(store.root.parent))} name={shlex.quote(store.root.name)}"
-    console.print("logs, and what runs one of them alone:")
+    console.print("logs, and what executes one of them alone:")
     for run in failed[:ROWS]:
-        again = f"  {store.log_file(run.id)}  python run.py {where} batch.ids=[{run.id}]"
+        again = f"  {store.log_file(run.id)}  {program()} {where} \"batch.ids=['{run.id}']\""
         console.print(again, highlight=False, soft_wrap=True, markup=False)
     if len(failed) > ROWS:
         console.print(f"... and {len(failed) - ROWS} more: load_index(...).query('status == \"failed\"')")

@@ -1,6 +1,6 @@
 """What a sweep comes to in the end: index, figure, and what is said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from interpret_runs.runner.claims import is_held
 from interpret_runs.runner.index import is_fresh, write_index
 from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.plan import Plan
+from interpret_runs.runner.print_style import files_of
 from interpret_runs.runner.progress import console
 from interpret_runs.runner.sheet_sections import check_sections
 from interpret_runs.runner.slurm_queue import Submitted
@@ -33,13 +34,14 @@ def finish(planned: Plan, store: Store, settings: Config, begun: str, seconds: f
     # Looked at before the records, which come before a claim is released and a job ends.
     queued = Submitted(store).queued() & todo
     held = {name for name in todo - queued if is_held(store, name)}
-    records = store.newest()
-    lost = {name for name in todo - held - queued if name not in records or records[name]["finished"] < begun}
+    records = store.newest([run.id for run in planned.runs])
+    fresh = {name for name, record in records.items() if record["finished"] >= begun}
+    lost = todo - held - queued - fresh
     mine = {run.id: records[run.id] for run in planned.runs if run.id in records}
     if mine:
         table = write_index(store)
         paths = [f"index: {store.index_file('csv')}", f"figure: {figure(table, planned, store, settings)}"]
-        report.show_results(planned, store, mine, paths, seconds, len(held - records.keys()))
+        report.show_results(planned, store, mine, paths, seconds, len(fresh & todo), len(held - records.keys()))
     if left := queued - mine.keys():
         console.print(f"{len(left)} runs are in the queue of SLURM; the same command waits for them")
     if lost:
@@ -60,6 +62,7 @@ def figure_of(settings: Config) -> Any:
         raise ValueError("a sweep needs a figure: figure=contact_sheet")
     if settings["figure"].get("sections"):
         check_sections(settings["figure"]["sections"])
+    files_of(Path("figure"), settings["figure"].get("formats") or ())
     return build(settings["figure"])
 
 
@@ -67,8 +70,11 @@ def prints_table(settings: Config) -> bool:
     return str((settings.get("figure") or {}).get("_target_")).startswith(TABLES)
 
 
-def figure_file(planned: Plan, store: Store, settings: Config) -> Path:
-    return store.figure_file(short_digest(canonical([[run.id for run in planned.runs], settings["figure"]])))
+def figure_files(run_ids: Sequence[str], store: Store, settings: Mapping[str, Any]) -> list[Path]:
+    """The files of a figure of some runs, one for each of its formats."""
+    drawn = dict(settings["figure"])
+    file = store.figure_file(short_digest(canonical([list(run_ids), drawn])))
+    return files_of(file, drawn.get("formats") or ())
 
 
 def figure(table: Any, planned: Plan, store: Store, settings: Config) -> str:
@@ -76,7 +82,9 @@ def figure(table: Any, planned: Plan, store: Store, settings: Config) -> str:
     rows = table.set_index("run_id", drop=False)
     mine = rows.loc[[run.id for run in planned.runs if run.id in rows.index]]
     try:
-        place = store.make_room(figure_file(planned, store, settings))
-        return str(figure_of(settings)(mine.reset_index(drop=True), store.root, place, str(settings["name"])))
+        files = figure_files([run.id for run in planned.runs], store, settings)
+        place = store.make_room(files[0])
+        made = figure_of(settings)(mine.reset_index(drop=True), store.root, place, str(settings["name"]))
+        return ", ".join(map(str, [made, *(file for file in files[1:] if file.exists())]))
     except Exception as error:  # a figure that cannot be drawn must not hide the results
         return f"none ({error})"

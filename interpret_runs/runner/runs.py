@@ -157,13 +157,16 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
     if "model" in config:
         summary = _close_model(config, digests)
         _close_objective(config, summary)
+        if "layer" in config["task"]:
+            config["task"] = summary.resolve(config["task"])
         _close_sizes(config, summary)
         unit = unit_label(config.get("objective", {}), summary)
         read = [path for _, node in nodes(config) for path in _layers_read(node)]
         if read:
             # What was asked for: an alias, or the path where the objective names one itself.
             asked = str((composed.get("layer") or {}).get("path"))
-            named["layer"] = asked if summary.aliases.get(asked, asked) in read else read[0]
+            own = next((alias for alias, path in summary.aliases.items() if path == read[0]), read[0])
+            named["layer"] = asked if summary.aliases.get(asked, asked) in read else own
     _close_files(config, digests)
     if "size" in config["task"]:
         config["task"]["size"] = _sides(config["task"]["size"])

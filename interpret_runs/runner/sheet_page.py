@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
+FINEST = 600  # pixels an inch at most: an overview of thousands of large pictures stays small
 TILE, GAP, MARGIN = 1.1, 0.06, 0.15
+LEAST_TILE = 0.6
+PRINT_WIDTH, PRINT_HEIGHT = 183 / 25.4, 9.5  # of a page of a journal
 LINE = 0.14  # from one line of labels to the next
-LABEL, HEADING, TITLE = 7.0, 9.0, 11.0  # points
+LABEL, HEADING, TITLE = 7.0, 8.0, 9.0  # points
 INK, FAINT, EMPTY = "0.1", "0.45", "0.88"
 
 
@@ -49,8 +52,8 @@ class Page:
         # A dollar sign is a letter here, not mathematics.
         self.axes.text(x, y, text, font=font, va="top", parse_math=False, **{"color": INK, **style})
 
-    def picture(self, x: float, y: float, width: float, image: str, fault: str) -> None:
-        """A picture in a tile of `width` by `TILE`, as large as fits, or a grey tile that says what is at fault."""
+    def picture(self, x: float, y: float, width: float, height: float, image: str, fault: str) -> None:
+        """A picture in a tile of `width` by `height`, as large as fits, or a grey tile that says what is at fault."""
         from interpret_runs import photographs
 
         try:
@@ -58,11 +61,13 @@ class Page:
         except (OSError, ValueError):
             photo, fault = None, "missing"
         if photo is None:
-            self.axes.fill_between((x, x + width), y, y + TILE, color=EMPTY, linewidth=0)
-            self.text(x + width / 2, y + TILE / 2 - LINE / 2, fault, width, color=FAINT, ha="center")
+            self.axes.fill_between((x, x + width), y, y + height, color=EMPTY, linewidth=0)
+            self.text(x + width / 2, y + height / 2 - LINE / 2, fault, width, color=FAINT, ha="center")
             return
-        scale = min(round(width * DPI) / photo.width, round(TILE * DPI) / photo.height)
-        photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
-        right, down = (width + photo.width / DPI) / 2, (TILE + photo.height / DPI) / 2
-        extent = (x + width - right, x + right, y + down, y + TILE - down)
-        self.axes.imshow(photo, extent=extent, aspect="auto", interpolation="nearest")
+        scale = min(width / photo.width, height / photo.height)  # inches of a pixel
+        wide, high = scale * photo.width, scale * photo.height
+        if scale * FINEST < 1:
+            photo = photo.resize((round(wide * FINEST), round(high * FINEST)))
+        right, down = (width + wide) / 2, (height + high) / 2
+        extent = (x + width - right, x + right, y + down, y + height - down)
+        self.axes.imshow(photo, extent=extent, aspect="auto")

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interpret_runs.runner.sheet_page import FAINT, GAP, HEADING, LINE, MARGIN, TILE, Page
-from interpret_runs.summary import nearest
+from interpret_runs.runner.figure_labels import plain, queried
+from interpret_runs.runner.lettering import wrapped
+from interpret_runs.runner.sheet_page import (
+    FAINT,
+    GAP,
+    HEADING,
+    LABEL,
+    LEAST_TILE,
+    LINE,
+    MARGIN,
+    PRINT_WIDTH,
+    TILE,
+    Page,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +38,7 @@ CHOICES = (
     *("attribution", "images", "problem"),
 )
 SELDOM = ("lr_scheduler",)  # said only where it varies
-PLAIN = ("status", "image", "task", "unit", "seed", "compute.precision", "picture")
+PLAIN = ("run_id", "status", "image", "task", "unit", "seed", "compute.precision", "picture")
 HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "examples": "Dataset examples"}
 BESIDE = ("visualise", "examples")
 
@@ -39,15 +52,8 @@ Run = dict[str, str]  # column to value, as text; "" where the run has none
 def _runs(index: pd.DataFrame) -> list[Run]:
     """The index as text, without the columns that say what came out of a run and not what it is."""
     kept = [name for name in index.columns if name in PLAIN or name.split(".")[0] in (*CHOICES, "task")]
-    runs = [dict(zip(kept, map(_plain, row), strict=True)) for row in index[kept].itertuples(index=False, name=None)]
+    runs = [dict(zip(kept, map(plain, row), strict=True)) for row in index[kept].itertuples(index=False, name=None)]
     return [{**run, "picture": _picture(run)} for run in runs]
-
-
-def _plain(value: Any) -> str:
-    """A value in few letters: 12.0, which a column with gaps makes of 12, is 12; a gap is nothing."""
-    if value is None or str(value) in ("nan", "<NA>", "NaT"):
-        return ""
-    return f"{value:.15g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 def _picture(run: Run) -> str:
@@ -109,13 +115,29 @@ class Section:
     rows: Sequence[Sequence[str]] = ()
     names: Sequence[str] = ()
 
-    @property
-    def tile(self) -> float:
-        """Width of a tile: a run of several images, which lie side by side, gets more room."""
+    @cached_property
+    def size(self) -> float:
+        """Height of a tile: smaller where many side by side would be wider than a printed page."""
+        room = (PRINT_WIDTH - 2 * MARGIN - self.left + GAP) / len(self.columns) - GAP
+        return min(TILE, max(LEAST_TILE, room / self._images))
+
+    @cached_property
+    def _images(self) -> int:
+        """How many tiles wide a run is: one of several images, which lie side by side, gets more room."""
         images = [run.run.get("parameterisation.images", "") for run in self.tiles]
-        return TILE * min(BROADEST, max(int(count) if count.isdigit() else 1 for count in images))
+        return min(BROADEST, max(int(count) if count.isdigit() else 1 for count in images))
 
     @property
+    def runs(self) -> list[str]:
+        """The ids of the runs, tile by tile."""
+        return [tile.run["run_id"] for tile in self.tiles if "run_id" in tile.run]
+
+    @cached_property
+    def tile(self) -> float:
+        """Width of a tile."""
+        return self.size * self._images
+
+    @cached_property
     def left(self) -> float:
         letters = max((len(line) for line in [*self.names, *chain(*self.rows)]), default=0)
         return min(LETTER * letters, LONGEST) + 0.1 if letters else 0.0
@@ -125,10 +147,14 @@ class Section:
         lines = max(len(self.names), *map(len, self.columns))
         return 0.22 + (0.16 if self.constant else 0.0) + 0.05 + LINE * lines
 
-    @property
+    def caption(self, tile: _Tile) -> list[str]:
+        """The lines below a tile, of which each may become two."""
+        return [part for line in tile.caption for part in wrapped(line, self.tile, LABEL, 2)]
+
+    @cached_property
     def pitch(self) -> float:
-        lines = len(self.tiles[0].caption)
-        return TILE + GAP + (LINE * lines + 0.06 if lines else 0.0)
+        lines = max(len(self.caption(tile)) for tile in self.tiles)
+        return self.size + GAP + (LINE * lines + 0.06 if lines else 0.0)
 
     @property
     def width(self) -> float:
@@ -137,6 +163,20 @@ class Section:
     @property
     def height(self) -> float:
         return self.above + (1 + max(tile.row for tile in self.tiles)) * self.pitch + 0.15
+
+    def divided(self, height: float) -> list[Section]:
+        """Parts with as many rows of tiles as fit a height; itself where it does."""
+        most = max(1, int((height - self.above - 0.15) / self.pitch))
+        last = max(tile.row for tile in self.tiles)
+        return [
+            replace(
+                self,
+                heading=self.heading + " (continued)" * (start > 0),
+                tiles=[replace(tile, row=tile.row - start) for tile in self.tiles if start <= tile.row < start + most],
+                rows=self.rows[start : start + most],
+            )
+            for start in range(0, last + 1, most)
+        ]
 
     def draw(self, page: Page, top: float, width: float) -> None:
         page.text(MARGIN, top, self.heading, width, HEADING)
@@ -148,11 +188,11 @@ class Section:
             middle = left + place * pitch + self.tile / 2
             page.lines(middle, top - 0.05 - LINE * len(lines), lines, self.tile, ha="center")
         for place, lines in enumerate(self.rows):
-            page.lines(MARGIN, top + place * self.pitch + (TILE - LINE * len(lines)) / 2, lines, self.left - 0.1)
+            page.lines(MARGIN, top + place * self.pitch + (self.size - LINE * len(lines)) / 2, lines, self.left - 0.1)
         for tile in self.tiles:
             x, y = left + tile.column * pitch, top + tile.row * self.pitch
-            page.picture(x, y, self.tile, tile.run.get("image", ""), _fault(tile.run))
-            page.lines(x + self.tile / 2, y + TILE + 0.03, tile.caption, self.tile, ha="center")
+            page.picture(x, y, self.tile, self.size, tile.run.get("image", ""), _fault(tile.run))
+            page.lines(x + self.tile / 2, y + self.size + 0.03, self.caption(tile), self.tile, ha="center")
 
 
 def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> list[Section]:
@@ -160,7 +200,9 @@ def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> li
 
     Of more than `most` runs each section shows its share, the first ones.
     """
-    parts = [(heading, _selected(index, heading, query)) for heading, query in wanted.items()] or _by_task(index)
+    parts = [
+        (heading, queried(index, query, f"figure.sections, {heading!r}")) for heading, query in wanted.items()
+    ] or _by_task(index)
     total = sum(len(part) for _, part in parts)
     sections = []
     for heading, part in parts:
@@ -191,17 +233,8 @@ def check_sections(wanted: Any) -> None:
             raise ValueError(f"figure.sections, {heading!r}: {query!r} is no query: {reason}; {rule}") from error
 
 
-def _selected(index: pd.DataFrame, heading: str, query: str) -> pd.DataFrame:
-    try:
-        return index.query(query)
-    except Exception as error:  # pandas raises whatever Python, numpy or itself does
-        reason = str(error).replace("BACKTICK_QUOTED_STRING_", "").replace("_DOT_", ".")
-        columns = nearest(reason.partition("'")[2].partition("'")[0] or query, list(map(str, index.columns)))
-        raise ValueError(f"figure.sections, {heading!r}: {reason}; columns like it: {columns}") from error
-
-
 def _by_task(index: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    tasks = [_plain(task) for task in index["task"]] if "task" in index else [""] * len(index)
+    tasks = [plain(task) for task in index["task"]] if "task" in index else [""] * len(index)
 
     def those(*wanted: str) -> pd.DataFrame:
         return index.iloc[[place for place, task in enumerate(tasks) if task in wanted]]

@@ -153,10 +153,10 @@ class Store:
         return {name: (entry.status, entry.finished) for name, entry in self._known.refreshed().items()}
 
     def finished_since(self, planned: str) -> set[str]:
-        """Runs that another process finished well after the time `planned`. Reads each record file once."""
+        """Runs that another process finished after the time `planned`, well or not. Reads each record file once."""
         entries = self._known.refreshed(recheck=False).values()
-        ok = (entry for entry in entries if entry.finished > planned and entry.status == "ok")
-        return {entry.run_id for entry in ok if not entry.file.startswith(self._worker)}
+        since = (entry for entry in entries if entry.finished > planned)
+        return {entry.run_id for entry in since if not entry.file.startswith(self._worker)}
 
     def status(self) -> dict[str, str]:
         """Run id to "ok" or "failed"; a run of which an artefact is not what its record says counts as not done."""

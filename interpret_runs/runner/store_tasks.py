@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 # The modules of these tasks; each has a function `show` that takes the composed config, and is imported for it alone.
-MODULES = ("gallery", "status", "verification", "reproduction", "export", "figure_task")
+MODULES = ("gallery", "status", "verification", "reproduction", "export", "figure_task", "sprite_sheet")
 TASKS = {f"{__package__}.{module}.show": module for module in MODULES}
 
 

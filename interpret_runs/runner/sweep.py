@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 from interpret_runs.runner import report, staleness
@@ -18,7 +19,7 @@ from interpret_runs.runner.progress import bar, console
 from interpret_runs.runner.results import (
     RunsFailedError,
     figure,
-    figure_file,
+    figure_files,
     figure_of,
     finish,
     prints_table,
@@ -54,10 +55,20 @@ def sweep(
         if planned.failed_before:
             raise RunsFailedError(ids)
     else:
-        with backend() as executing:
-            check(planned, settings, store, executing)
-            seconds = _execute(planned, settings, store, executing, begun)
-        if not finish(planned, store, settings, begun, seconds):
+        started = perf_counter()
+        file = store.plan_file(short_digest(canonical([*ids, begun])))
+        try:
+            with backend() as executing:
+                check(planned, settings, store, executing)
+                started = perf_counter()
+                _execute(planned, settings, store, executing, begun, file)
+        except StoreError:
+            raise  # nor can the index be written
+        except BaseException:
+            if file.exists():  # else nothing was begun
+                finish(planned, store, settings, begun, perf_counter() - started)
+            raise
+        if not finish(planned, store, settings, begun, perf_counter() - started):
             raise RunsFailedError(ids)
     return ids
 
@@ -93,15 +104,17 @@ def check(planned: Plan, settings: Config, store: Store, backend: Backend) -> No
 def _show_again(planned: Plan, store: Store, settings: Config) -> None:
     """Where everything is, of a sweep that has nothing to do."""
     restore_index(store)
-    where = f"nothing to do: every run has its result; index: {store.index_file('csv')}"
+    well = f"{len(planned.failed_before)} failed before" if planned.failed_before else "every run has its result"
+    where = f"nothing to do: {well}; index: {store.index_file('csv')}"
     # Other sections may be asked for this time.
-    if prints_table(settings) or not figure_file(planned, store, settings).exists():
+    files = figure_files([run.id for run in planned.runs], store, settings)
+    if prints_table(settings) or not all(file.exists() for file in files):
         where += f", figure: {figure(load_index(store.root), planned, store, settings)}"
     console.print(where, highlight=False, soft_wrap=True, markup=False)
 
 
-def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, begun: str) -> float:
-    """Execute what is planned, or see others do it; returns how many seconds it took.
+def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, begun: str, file: Path) -> None:
+    """Write the plan to `file`, and execute it, or see others do it.
 
     Raises:
         StoreError: results could not be kept any more.
@@ -111,16 +124,8 @@ def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, 
         keep_catalogue(store)  # else every worker reads all records
     lines = [{**run.to_json(), "planned": begun} for group in planned.batches for run in group]
     # An equal sweep that starts meanwhile has a file of its own: less may be left to do in it.
-    file = store.write_plan(short_digest(canonical([*(run.id for run in planned.runs), begun])), lines)
-    started = perf_counter()
-    try:
-        with bar(planned.todo):
-            executing.execute(file, planned.batches)
-            if settings["sweep"]["wait"]:
-                wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches))
-    except StoreError:
-        raise  # nor can the index be written
-    except BaseException:
-        finish(planned, store, settings, begun, perf_counter() - started)
-        raise
-    return perf_counter() - started
+    store.write_plan(file.stem, lines)
+    with bar(planned.todo):
+        executing.execute(file, planned.batches)
+        if settings["sweep"]["wait"]:
+            wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches))

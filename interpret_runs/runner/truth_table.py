@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from interpret_runs.runner.figure_essentials import figure_essentials
+from interpret_runs.runner.print_style import files_of, write_figure
 from interpret_runs.runner.progress import console
+from interpret_runs.runner.truth_page import truth_page
+from interpret_runs.runner.venue import inches
 from interpret_runs.whole_files import written_whole
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from matplotlib.axes import Axes
 
 LEVEL = 0.95
 SEED = 0
@@ -81,8 +84,16 @@ class Truth:
         return {name for name, one in known.items() if one["accuracy"] < one.get("least", 0.0)}
 
 
-def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", resamples: int = 1000) -> Path:
-    """Print the table of the runs of task ``known_truth`` in `index`, and draw it; returns `out`.
+def known_truth(
+    index: pd.DataFrame,
+    root: Path,
+    out: Path,
+    title: str = "",
+    resamples: int = 1000,
+    width: str | float = "nature.text",
+    formats: Sequence[str] = (),
+) -> Path:
+    """Print the table of the runs of task ``known_truth`` in `index`, and draw it; returns the first file.
 
     Beside the figure `out` the table is written as ``.csv``, one row for each method and measure. Means are over seeds
     of the means over samples; intervals hold 95 % of the means of `resamples` bootstraps, which draw seeds and then
@@ -91,14 +102,18 @@ def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", res
 
     Args:
         root: the folder that the paths in the index start from.
-        out: a file in a folder that exists; its suffix (.png, .pdf, .svg) is the format.
+        out: a file in a folder that exists; its suffix is the format where there are no `formats`.
         resamples: from 1 on.
+        width: see `venue.inches`.
+        formats: of ``png``, ``pdf``, ``svg``: a file each.
 
     Raises:
         ValueError: no such runs; two runs of one method, problem and seed.
     """
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 1:
         raise ValueError(f"figure.resamples is {resamples!r}; it must be a whole number from 1 on")
+    wide = inches(width)
+    files_of(out, formats)
     truth = gathered(index, root)
     if not truth.columns:
         raise ValueError("no run of task=known_truth has a result")
@@ -110,8 +125,10 @@ def known_truth(index: pd.DataFrame, root: Path, out: Path, title: str = "", res
         console.print(said, style="yellow", highlight=False, markup=False, soft_wrap=True)
     with written_whole(out.with_suffix(".csv")) as aside:
         aside.write_text(csv_text(truth, ends), newline="")
-    _draw(truth, ends, out, title)
-    return out
+    runs = index.loc[index["problem"].notna(), "run_id"] if "run_id" in index else ()
+    headings = {column: _heading(truth, column) for column in truth.columns}
+    essentials = figure_essentials("known_truth", runs, root, {"resamples": resamples})
+    return write_figure(truth_page(truth, ends, wide, headings), out, formats, essentials, title)
 
 
 def gathered(index: pd.DataFrame, root: Path) -> Truth:
@@ -256,44 +273,3 @@ def csv_text(truth: Truth, ends: Ends) -> str:
             known = ["" if chance is None else chance, truth.higher[column], len(truth.not_learned(column))]
             writer.writerow([method, *column, *numbers, cell.count, cell.undefined, len(cell.seeds), *known])
     return text.getvalue()
-
-
-def _draw(truth: Truth, ends: Ends, out: Path, title: str) -> None:
-    """A panel for each measure, a line for each method, chance dashed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across = min(6, len(truth.columns))
-    down = -(-len(truth.columns) // across)
-    height = 0.9 + 0.17 * len(truth.methods)
-    figure = Figure(figsize=(1.3 + 1.7 * across, 0.4 + height * down), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(down, across, squeeze=False, sharey=True).flatten()
-    for panel in panels[len(truth.columns) :]:
-        panel.set_axis_off()
-    for panel, column in zip(panels, truth.columns, strict=False):
-        _panel(panel, truth, ends, column)
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)
-    with written_whole(out) as aside:
-        figure.savefig(aside)
-
-
-def _panel(panel: Axes, truth: Truth, ends: Ends, column: Column) -> None:
-    methods = list(truth.methods)
-    for place, method in enumerate(methods):
-        cell = truth.cells.get((method, column))
-        if cell is None or not cell.count:
-            panel.text(0.5, place, "-", transform=panel.get_yaxis_transform(), ha="center", va="center", color="0.5")
-            continue
-        panel.plot(ends[method, column], (place, place), color="tab:blue", linewidth=1.2)
-        panel.plot(cell.mean, place, "o", color="tab:blue", markersize=3)
-    chance = truth.chance_of(column)
-    if chance is not None:
-        panel.axvline(chance, color="0.4", linestyle="--", linewidth=0.8)
-    panel.set_title(_heading(truth, column), fontsize=6.5, parse_math=False)
-    panel.set_yticks(range(len(methods)), methods, fontsize=6)
-    panel.set_ylim(len(methods) - 0.5, -0.5)
-    panel.tick_params(axis="x", labelsize=6)
-    panel.grid(axis="x", color="0.92", linewidth=0.6)
-    panel.set_axisbelow(True)

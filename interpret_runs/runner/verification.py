@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from interpret_runs.runner.claims import is_held
 from interpret_runs.runner.progress import console
 from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.store import Store, existing
@@ -54,6 +55,15 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _changes(fault: Fault, store: Store) -> bool:
+    """Whether a sweep writes the run just now, or has since: records come after files."""
+    if is_held(store, fault.run_id):
+        return True
+    record = store.newest([fault.run_id]).get(fault.run_id)
+    known = {} if record is None else {one["path"]: one for one in record["artefacts"].values()}
+    return fault.path not in known or not _fault(store.root / fault.path, known[fault.path])
+
+
 def show(config: Mapping[str, Any]) -> None:
     """Verify a store, set aside what is wrong, and print it.
 
@@ -61,7 +71,7 @@ def show(config: Mapping[str, Any]) -> None:
         RunsFailedError: something was wrong; the same sweep runs it again.
     """
     store = existing(config["outputs"], config["name"])
-    faults = list(verify(store))
+    faults = [fault for fault in verify(store) if not _changes(fault, store)]
     damaged = store.set_aside_damage()
     moved = [store.set_aside(fault.run_id, fault.path) for fault in faults]
     runs = len(store.finished())

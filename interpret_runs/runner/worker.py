@@ -16,6 +16,9 @@ from typing import Any
 # What a pool sends, and what it gets back; each is a tuple that begins with one of these.
 SETUP, CHECK, BATCH = "setup", "check", "batch"
 READY, DONE, WRONG, STOP, PROGRESS, WARNING = "ready", "done", "wrong", "stop", "progress", "warning"
+# How long OpenMP's threads spin before they sleep: by its own default, for so long that on a machine with other busy
+# processes all is several times slower; a short spin costs nothing on an idle one. Read when torch is loaded.
+SPINS = "3000"
 # The least seconds from one message about progress to the next.
 EVERY = 0.1
 
@@ -35,7 +38,7 @@ class Worker:
     def serve(self) -> None:
         """Answer until the pool goes or asks to stop.
 
-        A batch ends with ("done",), with ("wrong", line, traceback), or with ("stop", line), after which
+        A batch ends with ("done",), with ("wrong", line, traceback, kind of error), or with ("stop", line), after which
         nothing can be written any more.
         """
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the pool decides
@@ -94,7 +97,8 @@ def _answer(work: Callable[[], object]) -> Message:
     except StoreError as error:
         return STOP, str(error)
     except (Exception, SystemExit) as error:
-        return WRONG, one_line(error, []), traceback.format_exc()
+        kinds = [kind.__name__ for kind in (LookupError, TypeError, OSError) if isinstance(error, kind)]
+        return WRONG, one_line(error, []), traceback.format_exc(), (*kinds, "ValueError")[0]
     return (DONE,)
 
 

@@ -153,10 +153,15 @@ def _numbers(
 
 def _labels(objectives: Sequence[Objective], model: VisionModel, pictures: Sequence[Picture]) -> list[int | None]:
     """The true class of each picture, where an objective asks for it: other pictures may show no class of the model."""
-    return [
-        picture.class_index(model.summary) if objective.needs_label else None
-        for objective, picture in zip(objectives, pictures, strict=True)
-    ]
+    found: list[int | None] = []
+    for objective, picture in zip(objectives, pictures, strict=True):
+        if objective.needs_label and picture.label is None:
+            labels = "sub-folders, images.labels=FILE.csv or images.label=CLASS"
+            raise LookupError(
+                f"target label: {picture.name!r} has none: name a class, or top1, or give labels ({labels})"
+            )
+        found.append(picture.class_index(model.summary) if objective.needs_label else None)
+    return found
 
 
 def _with_classes(

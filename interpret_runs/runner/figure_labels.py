@@ -1,0 +1,149 @@
+"""Columns of an index in a figure: which there are, the order of their values, and what both are called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from interpret_runs.summary import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Aliases of layers, in the order of the network.
+DEPTH = ("early", "middle", "late", "logits")
+GAP = "–"
+# What a setting of these names is called by its value alone.
+NAMES = ("path", "name", "picture", "unit")
+FILES = ("picture",)  # of which the ending says nothing
+
+
+def plain(value: Any) -> str:
+    """A value in few letters: 12.0, which a column with gaps makes of 12, is 12; a gap is nothing."""
+    if value is None or str(value) in ("nan", "<NA>", "NaT"):
+        return ""
+    return f"{value:.15g}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+def named(names: object, setting: str) -> tuple[str, ...]:
+    """One name or several, as a setting gives them.
+
+    Raises:
+        ValueError: neither.
+    """
+    if names is None:
+        return ()
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
+        raise ValueError(
+            f"figure.{setting} is {names!r}; it is a column of the index or a list of them: {setting}=layer"
+        )
+    return tuple(listed)
+
+
+def require_columns(index: pd.DataFrame, names: Iterable[str], setting: str) -> None:
+    """Raises LookupError where the index lacks a column, with the nearest there are."""
+    known = list(map(str, index.columns))
+    for name in names:
+        if name not in known:
+            raise LookupError(
+                f"figure.{setting}: the index has no column {name!r}; closest: {nearest(name, known)} "
+                "(columns are those of index.csv: choices, metrics and dotted config keys)"
+            )
+
+
+def queried(index: pd.DataFrame, query: str, setting: str) -> pd.DataFrame:
+    """The rows that a pandas query selects.
+
+    Raises:
+        ValueError: no query over these columns; names the nearest.
+    """
+    try:
+        found: pd.DataFrame = index.query(query)
+    except Exception as error:  # pandas raises whatever Python, numpy or itself does
+        reason = str(error).replace("BACKTICK_QUOTED_STRING_", "").replace("_DOT_", ".")
+        columns = nearest(reason.partition("'")[2].partition("'")[0] or query, list(map(str, index.columns)))
+        ticks = " (names with dots stand in backticks: `layer.path`)" if "." in columns and "`" not in query else ""
+        raise ValueError(f"{setting}: {reason}; columns like it: {columns}{ticks}") from error
+    return found
+
+
+def shown_runs(index: pd.DataFrame, query: str | None) -> pd.DataFrame:
+    """The runs of a figure: those of `index` that figure.filter selects.
+
+    Raises:
+        ValueError: there are none, or a wrong query.
+    """
+    if index.empty:
+        raise ValueError("there are no runs to draw; run something first, or give another store: name=...")
+    found = queried(index, query, "figure.filter") if query else index
+    if found.empty:
+        raise ValueError(f"figure.filter={query!r} selects none of {len(index)} runs; loosen it or leave it out")
+    return found
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What columns and values are called in a figure, as far as that is not what they are.
+
+    Args:
+        texts: of names of columns and of values, ``{fourier: Fourier, score: Activation}``; for the values of one
+            column alone ``{objective.channel: {12: stripes}}``.
+    """
+
+    texts: Mapping[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.texts, Mapping):
+            raise ValueError(f"figure.labels is {self.texts!r}; it is a map, as in figure.labels={{fourier: Fourier}}")
+        inside = {str(key): value for key, value in self.texts.items()}
+        object.__setattr__(self, "texts", inside)
+
+    def name(self, column: str) -> str:
+        """Of a column: its label, or the last part of its name in words."""
+        label = self.texts.get(column)
+        return str(label) if label is not None and not isinstance(label, Mapping) else _words(column.rpartition(".")[2])
+
+    def value(self, column: str, value: str) -> str:
+        """Of a value: its label, or the value; with the column's name where the value alone says little."""
+        if (label := self._own(column).get(value, self._common(value))) is not None:
+            return str(label)
+        if not value:
+            return GAP
+        setting = column.rpartition(".")[2]
+        if setting in FILES:
+            value = value.removesuffix(PurePath(value).suffix)
+        told = _number(value) is None and value not in ("True", "False")
+        return _words(value) if told or setting in NAMES else f"{self.name(column)} {value}"
+
+    def ordered(self, column: str, values: Iterable[str]) -> list[str]:
+        """Distinct values: by number, or in the order of the labels, of layers in a network, and else of appearance."""
+        distinct = list(dict.fromkeys(values))
+        numbers = {value: _number(value) for value in distinct if value}
+        if all(number is not None for number in numbers.values()):
+            return sorted(distinct, key=lambda value: (not value, numbers.get(value) or 0.0))
+        known = [*self._own(column), *self.texts, *DEPTH]
+        return sorted(distinct, key=lambda value: known.index(value) if value in known else len(known))
+
+    def _own(self, column: str) -> Mapping[str, Any]:
+        label = self.texts.get(column)
+        return {str(key): text for key, text in label.items()} if isinstance(label, Mapping) else {}
+
+    def _common(self, value: str) -> Any:
+        label = self.texts.get(value)
+        return None if isinstance(label, Mapping) else label
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,269 @@
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import Row, assert_prints_well, pictures_in_pdf, run, watched, words
+from PIL import Image
+
+from interpret_runs.runner import grid_figure
+from interpret_runs.runner.figure_essentials import read_figure
+from interpret_runs.runner.figure_labels import Labels
+from interpret_runs.runner.grid_figure import grid
+from interpret_runs.runner.grid_page import groups, starts
+from interpret_runs.runner.lettering import text_width, wrapped
+from interpret_runs.runner.panel_pictures import drawn_maps
+
+LAYERS, KINDS = ("late", "early", "middle"), ("pixel", "fourier")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    return [
+        run(tmp_path, f"{layer}-{kind}", layer=layer, parameterisation=kind, score=0.5, **{"objective.channel": 12.0})
+        for layer, kind in product(LAYERS, KINDS)
+    ]
+
+
+def drawn(runs: list[Row], root: Path, /, **settings: Any) -> Any:
+    """The page of a grid, which is written too."""
+    with watched(grid_figure) as kept:
+        grid(pd.DataFrame(runs), root, root / "grid.png", **settings)
+    return kept[0]
+
+
+def panels(figure: Any) -> list[Any]:
+    """The pictures on a page, line by line."""
+    return [axes.images[0] for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+
+
+def colour(rows: list[Row], root: Path, run_id: str) -> tuple[int, ...]:
+    (row,) = [row for row in rows if row["run_id"] == run_id]
+    with Image.open(root / row["image"]) as image:
+        pixel = image.getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return tuple(map(int, pixel))
+
+
+# --- what is where ----------------------------------------------------------------------------------------------
+
+
+def test_each_run_is_in_its_row_and_column(rows, tmp_path):
+    figure = drawn(rows, tmp_path, rows="layer", columns="parameterisation")
+    shown = [tuple(map(int, np.asarray(image.get_array())[0, 0])) for image in panels(figure)]
+    wanted = [f"{layer}-{kind}" for layer in ("early", "middle", "late") for kind in KINDS]
+    assert shown == [colour(rows, tmp_path, name) for name in wanted], "layers in the order of a network"
+    boxes = [image.axes.get_position() for image in panels(figure)]
+    for one, other in pairwise(boxes[::2]):
+        assert other.y1 < one.y0 and one.x0 == pytest.approx(other.x0)
+    assert boxes[1].x0 > boxes[0].x1 and boxes[0].y0 == pytest.approx(boxes[1].y0)
+    assert read_figure(tmp_path / "grid.png")["runs"] == wanted
+
+
+def test_nested_columns_are_groups_under_one_label(rows, tmp_path):
+    figure = drawn(rows, tmp_path, columns=["layer", "parameterisation"], rows="objective.channel")
+    said = words(figure)
+    assert [said.count(layer) for layer in LAYERS] == [1, 1, 1] and said.count("pixel") == said.count("fourier") == 3
+    assert "channel 12" in said
+    labels = [("a", "x"), ("a", "y"), ("b", "y"), ("a", "y")]
+    assert [(one.text, one.first, one.last) for one in groups(labels, 0)] == [("a", 0, 1), ("b", 2, 2), ("a", 3, 3)]
+    assert [one.first for one in groups(labels, 1)] == [0, 1, 2, 3]
+    gaps = [after - before for before, after in pairwise(starts(labels, 1.0))]
+    assert gaps[1] == gaps[2] > gaps[0] > 1
+
+
+def test_a_run_that_is_missing_or_failed_is_marked_in_its_panel(rows, tmp_path):
+    rows = [row for row in rows if row["run_id"] != "late-pixel"]
+    rows[0] = run(tmp_path, rows[0]["run_id"], "failed", layer="late", parameterisation="fourier")
+    (tmp_path / rows[1]["image"]).unlink()
+    figure = drawn(rows, tmp_path, rows="layer", columns="parameterisation")
+    assert words(figure).count("failed") == 1 and words(figure).count("missing") == 2
+    assert len(panels(figure)) == 3
+
+
+def test_a_single_row_goes_on_below(rows, tmp_path):
+    figure = drawn(rows, tmp_path, columns=["layer", "parameterisation"], across=4)
+    heights = [round(image.axes.get_position().y0, 4) for image in panels(figure)]
+    assert [heights.count(height) for height in dict.fromkeys(heights)] == [4, 2]
+
+
+def test_a_filter_leaves_runs_out(rows, tmp_path):
+    figure = drawn(rows, tmp_path, columns="layer", filter="parameterisation == 'pixel' and layer != 'early'")
+    assert len(panels(figure)) == 2 and "early" not in words(figure)
+
+
+def test_values_are_ordered_by_number_by_labels_by_depth_and_by_appearance():
+    labels = Labels({"pixel": "Pixels", "fourier": "Fourier"})
+    assert labels.ordered("objective.channel", ["10", "9", "", "-1.5"]) == ["-1.5", "9", "10", ""]
+    assert labels.ordered("parameterisation", ["maco", "fourier", "pixel"]) == ["pixel", "fourier", "maco"]
+    assert labels.ordered("layer", ["late", "early", "features.3"]) == ["early", "late", "features.3"]
+
+
+def test_labels_are_those_of_the_config_else_words():
+    labels = Labels({"fourier": "Fourier", 12: "stripes", "score": "Activation", "seed": {0: "first"}})
+    assert labels.value("parameterisation", "fourier") == "Fourier"
+    assert labels.value("objective.channel", "12") == "stripes" and labels.value("seed", "0") == "first"
+    assert labels.value("seed", "1") == "seed 1" and labels.value("attribution", "grad_cam") == "grad cam"
+    assert labels.value("picture", "dog.jpg") == "dog" and labels.value("layer", "") == "–"
+    assert labels.value("layer.path", "features.12") == "features.12"
+    assert labels.name("score") == "Activation" and labels.name("metrics.mean_drop") == "mean drop"
+
+
+# --- maps -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> list[Row]:
+    values = {"a-x": 1.0, "a-y": 2.0, "b-x": -3.0, "b-y": 4.0}
+    return [
+        run(tmp_path, name, attribution=name[0], picture=f"{name[2]}.png", value=value)
+        for name, value in values.items()
+    ]
+
+
+def limits(maps: list[Row], root: Path, scale: str) -> list[float | None]:
+    cells = {(place // 2, place % 2): row for place, row in enumerate(maps)}
+    found = drawn_maps(cells, root, 1.0, scale, None)
+    assert found.signed
+    return [found.cells[cell].limit for cell in cells]
+
+
+def test_a_scale_is_shared_by_all_by_a_row_or_by_nothing(maps, tmp_path):
+    assert limits(maps, tmp_path, "shared") == [4, 4, 4, 4]
+    assert limits(maps, tmp_path, "row") == [2, 2, 4, 4]
+    assert limits(maps, tmp_path, "panel") == [1, 2, 3, 4]
+
+
+def test_on_a_shared_scale_equal_colours_are_equal_values(maps, tmp_path):
+    maps.append(run(tmp_path, "c-x", attribution="c", picture="x.png", value=2.0))
+    cells = {(0, place): row for place, row in enumerate(maps)}
+    found = drawn_maps(cells, tmp_path, 1.0, "shared", None).cells
+    first, same, opposite = (np.asarray(found[0, place].image)[0, 0] for place in (1, 4, 2))
+    assert (first == same).all() and first[0] > first[2] and opposite[0] < opposite[2]
+
+
+@pytest.mark.parametrize(("scale", "bars"), [(None, 1), ("shared", 1), ("row", 2), ("panel", 1)])
+def test_maps_have_a_colour_bar_for_each_scale(scale, bars, maps, tmp_path):
+    figure = drawn(maps, tmp_path, rows="attribution", columns="picture", show="map", scale=scale, share=1.0)
+    ticked = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes[1:] if axes.axison]
+    assert len(ticked) == bars
+    if scale == "panel":
+        assert ticked == [["−limit", "0", "limit"]] and "limit 3" in words(figure)
+    else:
+        assert ticked[-1] == ["−4", "0", "4"]
+    bare = drawn(maps, tmp_path, rows="attribution", columns="picture", show="map", scale=scale, colour_bar=False)
+    assert not [axes for axes in bare.axes[1:] if axes.axison]
+
+
+def test_a_map_of_zeros_is_drawn(tmp_path):
+    rows = [run(tmp_path, "z", attribution="a", value=0.0)]
+    assert len(panels(drawn(rows, tmp_path, columns="attribution", show="map", colour_bar=False))) == 1
+
+
+# --- print ------------------------------------------------------------------------------------------------------
+
+LONG = "a_label_of_many_words_and one_without_end_" + "x" * 60
+
+
+@pytest.mark.parametrize("settings", [{"show": "image"}, {"show": "map"}, {"show": "map", "scale": "panel"}])
+@pytest.mark.parametrize("width", ["icml.column", "nature.text"])
+def test_texts_are_on_the_page_of_a_size_to_read_and_apart(settings, width, tmp_path):
+    rows = [
+        run(tmp_path, f"{a}{b}{c}", model=f"$m_{a}$ {LONG}", layer=f"{b} {LONG}", attribution=f"{c}_{LONG}", score=1e-9)
+        for a, b, c in product("12", "34", "567")
+    ]
+    figure = drawn(
+        rows,
+        tmp_path,
+        rows=["layer"],
+        columns=["model", "attribution"],
+        caption=["score", "run_id"],
+        width=width,
+        heading="What it shows",
+        colour_bar=width != "icml.column",
+        **settings,
+    )
+    assert_prints_well(figure)
+
+
+def test_a_figure_is_exactly_as_wide_as_asked_and_a_document_keeps_pixels_and_fonts(rows, tmp_path):
+    figure = drawn(rows, tmp_path, rows="layer", columns="parameterisation", width=4.5, formats=["png", "pdf", "svg"])
+    assert figure.get_figwidth() == 4.5
+    document = (tmp_path / "grid.pdf").read_bytes()
+    assert pictures_in_pdf(tmp_path / "grid.pdf") == [(32, 32)] * 6
+    assert b"/CIDFontType2" in document and b"/Type3" not in document
+    assert b"/MediaBox [ 0 0 324 " in document
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.width == 1350
+    assert (tmp_path / "grid.svg").read_text().count("<image") == 6
+
+
+def test_lines_fit_their_width_and_lose_no_letter_while_there_is_room():
+    for width in (0.4, 0.7, 2.0):
+        lines = wrapped("integrated gradients of a network", width, 7, 9)
+        assert all(text_width(line, 7) <= width for line in lines)
+        assert " ".join(lines).replace("- ", "").replace(" ", "") == "integratedgradientsofanetwork"
+    short = wrapped("integrated gradients of a network", 0.4, 7, 2)
+    assert len(short) == 2 and "…" in short[1] and text_width(short[1], 7) <= 0.4
+    assert wrapped("", 1, 7, 2) == []
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_of_one_panel_name_what_tells_them_apart(rows, tmp_path):
+    rows.append(run(tmp_path, "again", layer="late", parameterisation="pixel", seed=1, transform="none"))
+    with pytest.raises(
+        ValueError, match=r"late-pixel and again fall on one panel \(layer late, parameterisation pixel\)"
+    ):
+        drawn(rows, tmp_path, rows="layer", columns="parameterisation")
+    with pytest.raises(
+        ValueError, match=r"differ in .*seed.*add .* to figure.rows or figure.columns, or take one, as f"
+    ):
+        drawn(rows, tmp_path, rows="layer", columns="parameterisation")
+    same = run(tmp_path, "same", layer="late", parameterisation="pixel", **{"objective.channel": 12.0})
+    with pytest.raises(ValueError, match="no setting in the index tells them apart"):
+        drawn([*rows[:-1], same], tmp_path, rows="layer", columns="parameterisation")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"rows": "layr"}, LookupError, "figure.rows: the index has no column 'layr'; closest: layer"),
+        ({"columns": ["layer", "sed"]}, LookupError, "no column 'sed'; closest: seed"),
+        ({"columns": "layer", "caption": "scor"}, LookupError, "figure.caption.*'scor'; closest: score"),
+        ({}, ValueError, "figure.rows and figure.columns are empty"),
+        ({"rows": 3}, ValueError, "figure.rows is 3; it is a column"),
+        (
+            {"columns": ["layer", "parameterisation"], "show": "overlay"},
+            LookupError,
+            "figure.show is 'overlay'.*closest: map",
+        ),
+        ({"columns": "layer", "show": 1}, ValueError, "figure.show is 1"),
+        ({"columns": "layer", "scale": "shared"}, ValueError, "for figure.show=map or overlay"),
+        (
+            {"columns": "layer", "show": "map", "scale": "all"},
+            ValueError,
+            "figure.scale is 'all'; it must be shared, row",
+        ),
+        ({"columns": "layer", "share": 0}, ValueError, "figure.share is 0"),
+        ({"columns": "layer", "across": 0}, ValueError, "figure.across is 0"),
+        ({"columns": "layer", "labels": ["a"]}, ValueError, "figure.labels is .*it is a map"),
+        ({"columns": "layer", "filter": "layr == 'late'"}, ValueError, "figure.filter: .*columns like it: layer"),
+        ({"columns": "layer", "filter": "objective.channel == 1"}, ValueError, "names with dots stand in backticks"),
+        ({"columns": "layer", "filter": "layer == 'deep'"}, ValueError, "selects none of 6 runs"),
+        ({"columns": ["layer", "run_id"], "width": 1.0}, ValueError, "leaves .* for each panel; take fewer columns"),
+        ({"columns": "layer", "formats": ["jpg"]}, ValueError, "figure.formats has 'jpg'"),
+    ],
+)
+def test_mistakes_name_what_is_wrong_and_the_next_step(settings, error, text, rows, tmp_path):
+    with pytest.raises(error, match=text):
+        drawn(rows, tmp_path, **settings)
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_an_index_without_runs_has_no_figure(tmp_path):
+    with pytest.raises(ValueError, match="there are no runs to draw"):
+        grid(pd.DataFrame(), tmp_path, tmp_path / "a.png", columns="layer")
