@@ -135,6 +135,11 @@ def test_a_picture_is_headed_by_the_class_that_is_explained_on_it_where_each_has
     assert [list(lines) for lines in same.columns] == [["folder 3"], ["folder 5"]]
 
 
+def test_ways_of_drawing_are_told_apart() -> None:
+    drawn = only([attribution("saliency", 3, rendering=rendering) for rendering in ("standard", "raw")])
+    assert [tile.caption for tile in drawn.tiles] == [("standard",), ("raw",)]
+
+
 def test_files_are_called_by_their_name() -> None:
     rows = [attribution(m, i) for m in "ab" for i in ("cat.jpg", "dog.jpg")]
     assert above(only(rows)) == ["cat.jpg", "dog.jpg"]

@@ -375,6 +375,8 @@ def test_the_layer_that_people_read_is_the_one_that_is_read():
     assert the_run("layer=late").choices["layer"] == "late"
     assert the_run("layer.path=features.16").choices["layer"] == "features.16"
     assert the_run("layer=late", "objective.layer=features.16").choices["layer"] == "features.16"
+    explain = ("task=attribute", "attribution=grad_cam", "objective=logit", "objective.target=1")
+    assert the_run(*explain, "attribution.layer=early").choices["layer"] == "early"
 
 
 @pytest.mark.parametrize("override", ["seed=99999999999999999999", "compute.precision=float16"])

@@ -20,6 +20,8 @@ from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
 # Groups of which a run has one option.
 CHOSEN = ("task", "model", "objective", "parameterisation", "transform", "optimizer", "attribution", "images")
+# Where a layer is asked for.
+ASKED = (("layer", "path"), ("objective", "layer"), ("attribution", "layer"))
 # Settings of objectives that are objectives themselves, beside the terms of a sum.
 PARTS = ("of", "left", "right", "first", "last")
 # Attributions that share one pass through the network, whatever their settings.
@@ -163,10 +165,9 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
         unit = unit_label(config.get("objective", {}), summary)
         read = [path for _, node in nodes(config) for path in _layers_read(node)]
         if read:
-            # What was asked for: an alias, or the path where the objective names one itself.
-            asked = str((composed.get("layer") or {}).get("path"))
-            own = next((alias for alias, path in summary.aliases.items() if path == read[0]), read[0])
-            named["layer"] = asked if summary.aliases.get(asked, asked) in read else own
+            # As it was asked for: an alias, or a path.
+            asked = [str((composed.get(part) or {}).get(key)) for part, key in ASKED]
+            named["layer"] = next((name for name in asked if summary.aliases.get(name, name) in read), read[0])
     _close_files(config, digests)
     if "size" in config["task"]:
         config["task"]["size"] = _sides(config["task"]["size"])

@@ -35,11 +35,17 @@ if TYPE_CHECKING:
 
 CHOICES = (
     *("model", "layer", "objective", "parameterisation", "transform", "optimizer", "lr_scheduler"),
-    *("attribution", "images", "problem"),
+    *("attribution", "rendering", "images", "problem"),
 )
-SELDOM = ("lr_scheduler",)  # said only where it varies
+SELDOM = ("lr_scheduler", "rendering")  # said only where it varies
 PLAIN = ("run_id", "status", "image", "task", "unit", "seed", "compute.precision", "picture")
-HEADINGS = {"visualise": "Visualisations", "attribute": "Attributions", "examples": "Dataset examples"}
+HEADINGS = {
+    "visualise": "Visualisations",
+    "attribute": "Attributions",
+    "examples": "Dataset examples",
+    "activationgrid": "Activation grids",
+    "atlas": "Activation atlases",
+}
 BESIDE = ("visualise", "examples")
 
 WIDEST = 12  # columns of a table
