@@ -810,11 +810,11 @@ def nodes() -> list[ast.AST]:
     return [node for path in PACKAGE for node in ast.walk(ast.parse(path.read_text()))]
 
 
-def requirements() -> dict[str, str]:
-    """What the package asks for when it is installed, by name, with the versions that do."""
+def requirements(*extras: str) -> dict[str, str]:
+    """What the package asks for when it is installed with `extras`, by name, with the versions that do."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    extras = [extra for name, extra in project["optional-dependencies"].items() if name != "test"]
-    wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    optional = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for extra in extras or ["timm"] for one in optional[extra])]
     found = [re.fullmatch(r"([\w-]+)(\[[\w,]+\])?(.*)", one) for one in wanted]
     return {one[1]: one[3] for one in found if one}
 
@@ -824,9 +824,9 @@ def test_horama_everything_imported_is_installed():
     names = {alias.name for node in nodes() if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes() if isinstance(node, ast.ImportFrom) and not node.level}
     foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"interpret_runs"}
-    called = {"PIL": "pillow", "hydra": "hydra-core"}
+    called = {"PIL": "pillow", "hydra": "hydra-core", "sklearn": "scikit-learn", "umap": "umap-learn"}
     assert {"torch", "PIL", "hydra"} <= foreign
-    assert {called.get(name, name) for name in foreign} - requirements().keys() == set()
+    assert {called.get(name, name) for name in foreign} - requirements("timm", "slurm", "atlas").keys() == set()
 
 
 @EVERY_PARAMETERISATION

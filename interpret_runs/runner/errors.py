@@ -59,11 +59,10 @@ def _missing_option(text: str) -> str:
 def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     if key in (groups := _groups()):
         return f"group {key!r} is not among the defaults: add it with +{key}=OPTION"
-    if others := _options_with(key):
-        group, _, leaf = key.partition(".")
-        return f"the {group} chosen has no {leaf!r}; of its options, these have: {', '.join(others)}"
     composed = OmegaConf.to_container(_composed(arguments), resolve=False)
-    return unknown_key(key, [*keys(composed), *groups])
+    said = unknown_key(key, [*keys(composed), *groups])
+    others = _options_with(key)
+    return f"{said}; options that have it: {', '.join(others)}" if others else said
 
 
 def _options_with(key: str) -> list[str]:

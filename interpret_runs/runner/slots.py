@@ -30,8 +30,8 @@ def named(device: Any) -> list[str]:
         ValueError: no names, or one twice.
     """
     names = [str(one) for one in device] if isinstance(device, (list, tuple)) else [str(device)]
-    names = ["cuda:0" if name == "cuda" else name for name in names]
-    if not names or len(set(names)) < len(names) or (AUTO in names and len(names) > 1):
+    distinct = {"cuda:0" if name == "cuda" else name for name in names}
+    if not names or len(distinct) < len(names) or (AUTO in names and len(names) > 1):
         raise ValueError(f"compute.device is {device!r}; it is auto, a device, or a list of different devices")
     return names
 
