@@ -148,8 +148,8 @@ def test_what_others_finished_since_stays_known(store, tmp_path):
         [record("a", finished="2026-01-03"), record("b", "failed", "2026-01-03"), record("c", finished="2026-01-01")]
     )
     store.write_records([record("mine", finished="2026-01-04")])
-    assert store.finished_since("2026-01-02") == {"a"}
-    assert store.finished_since("2026-01-02") == {"a"}, "a later batch must know it too"
+    assert store.finished_since("2026-01-02") == {"a", "b"}
+    assert store.finished_since("2026-01-02") == {"a", "b"}, "a later batch must know it too"
     assert store.finished_since("2026-01-04") == set()
 
 
