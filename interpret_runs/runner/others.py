@@ -14,9 +14,16 @@ LOOK_AGAIN = 1.0
 
 
 def wait_for_others(
-    planned: Plan, store: Store, begun: str, execute: Callable[[Sequence[Sequence[Run]]], None]
+    planned: Plan,
+    store: Store,
+    begun: str,
+    execute: Callable[[Sequence[Sequence[Run]]], None],
+    again: bool = True,
 ) -> None:
-    """Wait for runs that other processes execute, and execute those which they leave."""
+    """Wait for runs that other processes execute, and execute those which they leave.
+
+    Without `again`, what nobody was seen to execute is lost: a job that ran out of time would do so once more.
+    """
     left = {run.id for group in planned.batches for run in group}
     awaited: set[str] = set()
     tried: set[str] = set()
@@ -28,7 +35,7 @@ def wait_for_others(
             awaited |= new
             console.print(f"waiting for {len(new)} runs that another process executes", highlight=False)
         # Whoever held these has left them; what is lost once more is lost.
-        free = left - held - tried
+        free = (left - held - tried) if again else (left - held - tried) & awaited
         if free:
             tried |= free
             execute([part for group in planned.batches if (part := [run for run in group if run.id in free])])

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from interpret_runs.runner import report, staleness
-from interpret_runs.runner.backend import Backend
+from interpret_runs.runner.backend import Backend, Jobs
 from interpret_runs.runner.cache import canonical, short_digest
 from interpret_runs.runner.estimate import estimate
 from interpret_runs.runner.index import keep_catalogue, load_index
@@ -128,4 +128,5 @@ def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, 
     with bar(planned.todo):
         executing.execute(file, planned.batches)
         if settings["sweep"]["wait"]:
-            wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches))
+            again = not isinstance(executing, Jobs)
+            wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches), again)
