@@ -158,6 +158,14 @@ def test_a_claim_whose_process_is_gone_is_taken_over(store):
     assert there(store) == []
 
 
+def test_claims_of_the_dead_are_cleared_away_and_no_others(store):
+    claims.clear_stale(store)  # none yet
+    left = [leave(store, "a", pid=gone()), leave(store, "b", age=STALE + 1, host="elsewhere")]
+    kept = [leave(store, "c"), leave(store, "d", age=1, host="elsewhere")]
+    claims.clear_stale(store)
+    assert [file.exists() for file in (*left, *kept)] == [False, False, True, True]
+
+
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "null"])
 def test_a_claim_that_was_not_touched_for_long_is_taken_over_whatever_it_says(store, content):
     file = leave(store, "a", host="elsewhere")

@@ -1,5 +1,6 @@
 """Sweeps from the command line to the store: what is run, what is not, and what is said of it."""
 
+import os
 import signal
 import time
 from collections import Counter
@@ -74,6 +75,15 @@ def test_the_same_command_again_does_nothing(folder, executed):
     )
     assert "4 already done" in again.out
     assert len(executed) == 4 and tree(folder) == before
+
+
+def test_a_claim_that_a_killed_sweep_left_on_a_finished_run_goes_with_the_next_sweep():
+    here(*FOUR)
+    claim = store().make_room(store().claim_file(records()[0]["run_id"]))
+    claim.touch()
+    os.utime(claim, (0, 0))
+    here(*FOUR)
+    assert not claim.exists()
 
 
 def test_a_larger_sweep_does_what_is_missing(executed):

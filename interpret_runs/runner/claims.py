@@ -98,6 +98,14 @@ def live(store: Store) -> list[Claim]:
     return found
 
 
+def clear_stale(store: Store) -> None:
+    """Remove the claims of dead processes, also of runs that will not be claimed again as they were finished."""
+    with suppress(OSError):  # no claims yet, or a store that may only be read: they do no harm
+        for file in list((store.root / "claims").iterdir()):
+            if not file.name.startswith("."):
+                _clear(file)
+
+
 def is_held(store: Store, run_id: str) -> bool:
     """Whether a live process holds a run."""
     found = _look(store.claim_file(run_id))

@@ -10,12 +10,13 @@ from time import perf_counter
 from interpret_runs.runner import report, staleness
 from interpret_runs.runner.backend import Backend, Jobs
 from interpret_runs.runner.cache import canonical, short_digest
+from interpret_runs.runner.claims import clear_stale
 from interpret_runs.runner.estimate import estimate
 from interpret_runs.runner.index import keep_catalogue, load_index
 from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.others import wait_for_others
 from interpret_runs.runner.plan import Plan, plan
-from interpret_runs.runner.progress import bar, console
+from interpret_runs.runner.progress import bar, say
 from interpret_runs.runner.results import (
     RunsFailedError,
     figure,
@@ -50,7 +51,9 @@ def sweep(
     ids = tuple(run.id for run in planned.runs)
     if settings["sweep"]["dry_run"]:
         report.show_batches(planned, estimate(planned, store, settings["compute"]))
-    elif not planned.batches:
+        return ids
+    clear_stale(store)
+    if not planned.batches:
         _show_again(planned, store, settings)
         if planned.failed_before:
             raise RunsFailedError(ids)
@@ -110,7 +113,7 @@ def _show_again(planned: Plan, store: Store, settings: Config) -> None:
     files = figure_files([run.id for run in planned.runs], store, settings)
     if prints_table(settings) or not all(file.exists() for file in files):
         where += f", figure: {figure(load_index(store.root), planned, store, settings)}"
-    console.print(where, highlight=False, soft_wrap=True, markup=False)
+    say(where)
 
 
 def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, begun: str, file: Path) -> None:
