@@ -6,7 +6,7 @@ from interpret_runs.runner import report
 from interpret_runs.runner.backend import Here
 from interpret_runs.runner.index import write_index
 from interpret_runs.runner.nodes import Config
-from interpret_runs.runner.progress import bar, batch, console
+from interpret_runs.runner.progress import bar, batch, console, say
 from interpret_runs.runner.results import RunsFailedError, restore_index
 from interpret_runs.runner.runs import Run, close
 from interpret_runs.runner.slots import named
@@ -90,20 +90,17 @@ def run_again(config: Config, ids: Sequence[str]) -> None:
 
 def _show(record: Record, store: Store, again: bool) -> None:
     if record["status"] == "failed":
-        console.print(f"failed: {record['error']}", style="red", highlight=False, soft_wrap=True, markup=False)
+        say(f"failed: {record['error']}", style="red")
         raise RunsFailedError
     metrics = record["metrics"]
     says = ""
     if "predicted" in metrics:  # not where the network refuses images of this size
         says = f"; the network says {metrics['predicted']} ({metrics['predicted_probability']:.2f})"
     score = "" if record["score"] is None else f": score {record['score']:.4g}"
-    console.print(
+    say(
         f"{record['task']} {record['unit']}".rstrip()
         + f"{score}{says}, {record['seconds']:.1f} s"
         + (" (already done; sweep.rerun=all runs it again)" if again else ""),
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
     )
     if metrics.get("alive") is False:
         console.print("this image is dead: the score is not above 0, or the image is flat", style="yellow")
@@ -116,4 +113,4 @@ def _show(record: Record, store: Store, again: bool) -> None:
             f"{skipped} of {skipped + metrics['pictures']} pictures cannot be read, and were left out", style="yellow"
         )
     shown = [record["artefacts"][name] for name in MAIN if name in record["artefacts"]]
-    console.print(str(store.root / shown[0]["path"]), highlight=False, soft_wrap=True, markup=False)
+    say(str(store.root / shown[0]["path"]))

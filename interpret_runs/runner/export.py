@@ -6,7 +6,7 @@ from typing import Any
 
 from interpret_runs.runner.archive import pack
 from interpret_runs.runner.index import load_index
-from interpret_runs.runner.progress import console, program
+from interpret_runs.runner.progress import console, program, say
 from interpret_runs.runner.store import existing
 from interpret_runs.whole_files import written_whole
 
@@ -41,5 +41,5 @@ def show(config: Mapping[str, Any]) -> None:
     with written_whole(archive) as aside:
         pack(store, records, aside, task["weights"])
     size = archive.stat().st_size / 1e6
-    console.print(f"{archive}: {len(records)} runs, {size:.1f} MB", highlight=False, soft_wrap=True, markup=False)
+    say(f"{archive}: {len(records)} runs, {size:.1f} MB")
     console.print(f"anyone reproduces it with: {program()} task=reproduce task.source={archive}", highlight=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from interpret_runs.runner.index import load_index
 from interpret_runs.runner.print_style import FORMATS, files_of
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import say
 from interpret_runs.runner.results import figure_files, figure_of
 from interpret_runs.runner.store import existing
 
@@ -40,4 +40,4 @@ def show(config: Mapping[str, Any]) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     draw(index, store.root, files[0], str(config["name"]))
     made = ", ".join(str(file) for file in files if file.exists())
-    console.print(f"figure: {made}", highlight=False, soft_wrap=True, markup=False)
+    say(f"figure: {made}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interpret_runs.runner.gallery_pictures import Pictures
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import say
 from interpret_runs.runner.store import Store, existing
 
 PAGE = Path(__file__).parents[1] / "assets" / "gallery"
@@ -23,7 +23,7 @@ def show(config: Mapping[str, Any]) -> None:
     """
     store = existing(config["outputs"], config["name"])
     page = write_gallery(store, config["task"]["thumbnail"], config["task"]["layers"])
-    console.print(str(page), highlight=False, soft_wrap=True, markup=False)
+    say(str(page))
 
 
 def write_gallery(store: Store, thumbnail: int = 224, layers: bool = True) -> Path:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -31,6 +32,11 @@ def program() -> str:
     """How this program was called, for commands that people copy."""
     name = Path(sys.argv[0]).name
     return f"python {sys.argv[0]}" if name.endswith(".py") and not name.startswith("__") else "interpret-runs"
+
+
+def say(text: str, **style: Any) -> None:
+    """One line as it is, in full: what it quotes may hold anything."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False, **style)
 
 
 def warn(text: str, kind: str = "warning") -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.plan import Plan
-from interpret_runs.runner.progress import console, program
+from interpret_runs.runner.progress import console, program, say
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.sheet_sections import CHOICES
 from interpret_runs.runner.store import Record, Store
@@ -123,6 +123,6 @@ def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: P
     console.print("logs, and what executes one of them alone:")
     for run in failed[:ROWS]:
         again = f"  {store.log_file(run.id)}  {program()} {where} \"batch.ids=['{run.id}']\""
-        console.print(again, highlight=False, soft_wrap=True, markup=False)
+        say(again)
     if len(failed) > ROWS:
         console.print(f"... and {len(failed) - ROWS} more: load_index(...).query('status == \"failed\"')")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from interpret_runs.runner import image_sets, provenance
 from interpret_runs.runner.agreement import Agreement, agreement, read
-from interpret_runs.runner.progress import Batch, bar, console
+from interpret_runs.runner.progress import Batch, bar, console, say
 from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import named
@@ -57,7 +57,7 @@ def show(config: Mapping[str, Any]) -> None:
         replays = replay(found, Store(place.parent, place.name), config["compute"]["device"], alone=task["alone"])
     _show_table(replays)
     for line in sorted({line for one in replays for line in differences(one)}):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
     if not all(one.well for one in replays):
         raise RunsFailedError
 

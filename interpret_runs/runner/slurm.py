@@ -15,7 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import say
 from interpret_runs.runner.slurm_job import Batch, Batches
 from interpret_runs.runner.slurm_queue import Submitted, max_array
 from interpret_runs.runner.slurm_wait import Wait
@@ -107,7 +107,7 @@ class SlurmLauncher(Launcher):
         submitted = Submitted(store)
         jobs = _of(submitted.waiting(), batches)
         if jobs:
-            _say(f"{sum(map(len, jobs.values()))} runs are in the queue already, in {_names(jobs)}")
+            say(f"{sum(map(len, jobs.values()))} runs are in the queue already, in {_names(jobs)}")
         known = submitted.done(_ids(batches), planned).union(*jobs.values())
         jobs |= self._submit(_without(batches, known), submitted, planned)
         waiting = Wait(submitted, jobs, planned)
@@ -136,7 +136,7 @@ class SlurmLauncher(Launcher):
             jobs |= made
         if jobs:
             logs = submitted.folder
-            _say(f"submitted {len(batches)} batches as {len(jobs)} jobs: {_names(jobs)}; their logs: {logs}")
+            say(f"submitted {len(batches)} batches as {len(jobs)} jobs: {_names(jobs)}; their logs: {logs}")
         return jobs
 
     def _sbatch(self, packs: Sequence[Sequence[Batch]], name: str, before: str | None, folder: Path) -> list[str]:
@@ -161,7 +161,7 @@ class SlurmLauncher(Launcher):
         chosen = [f"name={self.name}"] + ([] if self.outputs == "outputs" else [f"outputs={self.outputs}"])
         status = f"python run.py task=status {shlex.join(chosen)}"
         cancel = f"scancel {' '.join(_whole(jobs))}"
-        _say(
+        say(
             f"still in the queue of SLURM: {_names(jobs)}; {status} shows progress, the same command waits, "
             f"{cancel} cancels"
         )
@@ -223,7 +223,3 @@ def _names(jobs: Mapping[str, Any]) -> str:
     whole = _whole(jobs)
     more = f" and {len(whole) - SHOWN} more" if len(whole) > SHOWN else ""
     return f"job{'s' if len(whole) > 1 else ''} {', '.join(whole[:SHOWN])}{more}"
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import sleep
 
 from interpret_runs.runner.claims import is_held
-from interpret_runs.runner.progress import batch, console
+from interpret_runs.runner.progress import batch, say
 from interpret_runs.runner.slurm_queue import Submitted, alive, states
 
 # Seconds between two looks: at first, and at most.
@@ -58,7 +58,7 @@ class Wait:
             absent = self.left.keys() - alive(self.left)
         except OSError as error:
             if not self._warned:
-                console.print(f"{error}; waiting on", highlight=False, soft_wrap=True, markup=False)
+                say(f"{error}; waiting on")
             self._warned = True
             return
         gone = {job for job in absent & self._absent if not any(is_held(self.store, name) for name in self.left[job])}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from interpret_runs.runner.cache import canonical, short_digest
 from interpret_runs.runner.figure_essentials import figure_essentials, metadata
 from interpret_runs.runner.index import load_index
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import say
 from interpret_runs.runner.sprite_order import check_order, order_of
 from interpret_runs.runner.sprite_page import sprite_page
 from interpret_runs.runner.store import Store, existing
@@ -62,7 +62,7 @@ def show(config: Mapping[str, Any]) -> None:
     task = config["task"]
     settings = Settings(task["order"], task["select"], task["tile"], task["columns"])
     for path in write_sheet(store, settings):
-        console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+        say(str(path))
 
 
 def write_sheet(store: Store, settings: Settings) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.claims import Claim, live
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.store import Store, existing, read_lines
 
 ROWS = 10
@@ -74,7 +74,7 @@ def show(config: Mapping[str, Any]) -> None:
     _show_failures(store, status)
     lines, runs = store.damage()
     if lines or runs:
-        _say(f"{lines} records are damaged, {runs} runs have files that are not what their records say: task=verify")
+        say(f"{lines} records are damaged, {runs} runs have files that are not what their records say: task=verify")
 
 
 def _plans(store: Store) -> list[Path]:
@@ -97,9 +97,9 @@ def _show_pace(store: Store, total: Count, active: bool) -> None:
     if not todo:
         return
     if not active:
-        _say(f"nothing is being executed; {todo} runs are left, and the same command does them")
+        say(f"nothing is being executed; {todo} runs are left, and the same command does them")
     elif rate := pace(finished for _, finished in store.finished().values()):
-        _say(f"{rate:.3g} runs a second lately, about {duration(todo / rate)} left")
+        say(f"{rate:.3g} runs a second lately, about {duration(todo / rate)} left")
 
 
 def duration(seconds: float) -> str:
@@ -140,7 +140,3 @@ def _show_failures(store: Store, status: dict[str, str]) -> None:
             reason = str(records[name].get("error") or "")
             table.add_row(name, finished[name][1][:19].replace("T", " "), escape(reason))
     console.print(table)
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from interpret_runs.runner.figure_essentials import figure_essentials
 from interpret_runs.runner.print_style import files_of, write_figure
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.truth_page import truth_page
 from interpret_runs.runner.venue import inches
 from interpret_runs.whole_files import written_whole
@@ -120,9 +120,9 @@ def known_truth(
     ends = {key: interval(cell, resamples) for key, cell in truth.cells.items()}
     for table in tables(truth, ends, title):
         console.print(table)
-    console.print("\n".join(caption(truth)), highlight=False, markup=False, soft_wrap=True)
+    say("\n".join(caption(truth)))
     if said := warning(truth):
-        console.print(said, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(said, style="yellow")
     with written_whole(out.with_suffix(".csv")) as aside:
         aside.write_text(csv_text(truth, ends), newline="")
     runs = index.loc[index["problem"].notna(), "run_id"] if "run_id" in index else ()

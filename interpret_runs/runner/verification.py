@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.claims import is_held
-from interpret_runs.runner.progress import console
+from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.store import Store, existing
 
@@ -76,12 +76,9 @@ def show(config: Mapping[str, Any]) -> None:
     moved = [store.set_aside(fault.run_id, fault.path) for fault in faults]
     runs = len(store.finished())
     wrong = len({fault.run_id for fault in faults})
-    console.print(
+    say(
         f"verified {runs} runs of {store.root}: {runs - wrong} are whole, {wrong} have files that are not what their "
         f"records say, {damaged} records are damaged",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
     )
     if faults:
         table = Table(box=None)
@@ -93,7 +90,7 @@ def show(config: Mapping[str, Any]) -> None:
         if len(faults) > ROWS:
             console.print(f"... and {len(faults) - ROWS} more files")
     if damaged or any(moved):
-        console.print(f"set aside in {store.damaged_folder}", highlight=False, soft_wrap=True, markup=False)
+        say(f"set aside in {store.damaged_folder}")
     if damaged or faults:
         console.print("the same sweep runs these again")
         raise RunsFailedError
