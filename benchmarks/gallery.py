@@ -1,18 +1,16 @@
 """The gallery of a store of many runs: writing it; opening, filtering, searching, sorting and scrolling in Chromium."""
 
-import json
 import random
 import sys
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from shutil import rmtree
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import measure
+import stores
 from PIL import Image
 
 from interpret_runs.runner.index import write_index
@@ -21,7 +19,7 @@ from interpret_runs.runner.store import Store
 sys.path.append(str(measure.ROOT / "tests"))
 from chromium import Page, page
 
-BATCH, PICTURES, SIZE = 16, 256, 96
+PICTURES, SIZE = 256, 96
 BARS = {"opens": "3 s", "filter": "200 ms", "range": "200 ms", "search": "200 ms", "sort": "200 ms", "frame": "-"}
 READY = (
     "document.querySelector('.card') && [...document.querySelectorAll('.card img')].every((image) => image.complete)"
@@ -58,7 +56,7 @@ def main() -> None:
     chosen = options.parse_args()
     with TemporaryDirectory() as folder:
         place = Path(folder) / "many"
-        _fill(place, _real_record(Path(folder)), chosen.runs)
+        _fill(place, stores.real_record(Path(folder)), chosen.runs)
         write_index(Store(folder, place.name))  # as a sweep does
         written, again = (_write(place) for _ in range(2))
         kept = (place / "gallery" / "data.js").stat().st_size / 2**20
@@ -104,25 +102,11 @@ def _write(place: Path) -> float:
     )
 
 
-def _real_record(folder: Path) -> dict[str, Any]:
-    """The record of a run that was made."""
-    measure.command(str(measure.ROOT / "run.py"), "task.steps=2", "name=one", f"outputs={folder}", cwd=folder)
-    (file,) = (folder / "one" / "records").iterdir()
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    rmtree(folder / "one")
-    return record
-
-
 def _fill(place: Path, template: dict[str, Any], runs: int) -> None:
     """Runs over units, layers, parameterisations and seeds, one in a hundred failed, with real pictures."""
     drawn = random.Random(0)
     pictures = [_picture(drawn) for _ in range(PICTURES)]
-    begun = datetime(2026, 1, 1, tzinfo=UTC)
-    (place / "records").mkdir(parents=True)
-    for start in range(0, runs, BATCH):
-        ids = [sha256(f"{number}".encode()).hexdigest()[:16] for number in range(start, min(start + BATCH, runs))]
-        finished = (begun + timedelta(seconds=start)).isoformat(timespec="microseconds")
-        records = [_varied(template, start + i, name, ids, finished, drawn) for i, name in enumerate(ids)]
+    for start, records in stores.batches(template, 0, runs, drawn, _vary):
         for record in records:
             for artefact in record["artefacts"].values():
                 content = drawn.choice(pictures)
@@ -130,8 +114,7 @@ def _fill(place: Path, template: dict[str, Any], runs: int) -> None:
                 file.parent.mkdir(parents=True)
                 file.write_bytes(content)
                 artefact |= {"bytes": len(content), "sha256": sha256(content).hexdigest()[:16]}
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        (place / "records" / f"host-{start:07d}-0.jsonl").write_text(text, encoding="utf-8")
+        stores.write(place, f"host-{start:07d}-0.jsonl", records)
 
 
 def _picture(drawn: random.Random) -> bytes:
@@ -141,24 +124,13 @@ def _picture(drawn: random.Random) -> bytes:
     return stream.getvalue()
 
 
-def _varied(
-    template: dict[str, Any], number: int, name: str, batch: list[str], finished: str, drawn: random.Random
-) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(json.dumps(template))
-    failed = drawn.random() < 0.01
+def _vary(record: dict[str, Any], number: int, drawn: random.Random) -> None:
     layer, kind = number // 512 % 5, ("fourier", "pixel", "cppn", "laplacian")[number // 2560 % 4]
-    record |= {"run_id": name, "batch": batch, "finished": finished, "seed": number // 10240}
-    record |= {"status": "failed" if failed else "ok", "error": "out of memory at one image" if failed else None}
-    record |= {"score": None if failed else drawn.gauss(3, 1), "unit": f"channel {number % 512}"}
-    record |= {"seconds": drawn.random()}
+    record |= {"seed": number // 10240, "seconds": drawn.random()}
     record["choices"] |= {"layer": f"layer{layer}", "parameterisation": kind}
     record["config"]["objective"] |= {"channel": number % 512, "layer": f"features.{layer}"}
     record["config"]["parameterisation"]["decay"] = drawn.choice([0.5, 1.0, 1.5])
     record["config"]["optimizer"]["lr"] = drawn.choice([0.01, 0.02, 0.05, 0.1])
-    measured = {key: drawn.random() if isinstance(value, float) else value for key, value in record["metrics"].items()}
-    record["metrics"] = {} if failed else measured
-    record["artefacts"] = {} if failed else {"image": {"path": f"runs/{name}/image.png"}}
-    return record
 
 
 if __name__ == "__main__":

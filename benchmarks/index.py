@@ -1,19 +1,15 @@
 """A store of many records: the resume check, and the index from scratch, after one more batch, and read."""
 
-import json
 import random
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
-from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import measure
+import stores
 
-BATCH = 16
 BARS = {
     "resume check": "5 s",
     "resume check, no catalogue": "5 s",
@@ -29,7 +25,7 @@ from interpret_runs import load_index
 from interpret_runs.runner.index import write_index
 from interpret_runs.runner.store import Store
 place, step = Path(sys.argv[1]), sys.argv[2]
-store = Store(place.parent, place.name)
+store = Store.at(place)
 started = time.perf_counter()
 made = {"status": store.status, "write": lambda: write_index(store), "load": lambda: load_index(place)}[step]()
 print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(made))
@@ -42,7 +38,7 @@ def main() -> None:
     chosen = options.parse_args()
     with TemporaryDirectory() as folder:
         place = Path(folder) / "many"
-        template = _real_record(Path(folder))
+        template = stores.real_record(Path(folder))
         _fill(place, template, chosen.records, 0)
         steps: dict[str, list[tuple[float, float]]] = {name: [] for name in BARS}
         for number in range(chosen.repeats):
@@ -52,7 +48,7 @@ def main() -> None:
             steps["index from scratch"].append(_step(place, "write"))
             steps["resume check"].append(_step(place, "status"))
             steps["load_index"].append(_step(place, "load"))
-            _fill(place, template, BATCH, chosen.records + BATCH * number)
+            _fill(place, template, stores.BATCH, chosen.records + stores.BATCH * number)
             steps["index after 16 new records"].append(_step(place, "write"))
         for name, figures in steps.items():
             seconds, memory = ([figure[i] for figure in figures] for i in (0, 1))
@@ -68,50 +64,22 @@ def _step(place: Path, step: str) -> tuple[float, float]:
     return seconds, memory
 
 
-def _real_record(folder: Path) -> dict[str, Any]:
-    """The record of a run that was made."""
-    measure.command(str(measure.ROOT / "run.py"), "task.steps=2", "name=one", f"outputs={folder}", cwd=folder)
-    (file,) = (folder / "one" / "records").iterdir()
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    rmtree(folder / "one")
-    return record
-
-
 def _fill(place: Path, template: dict[str, Any], count: int, first: int) -> None:
     """Records like the real one, in batches, each with an image of its own: other units, seeds, scores, failures."""
-    drawn = random.Random(first)
-    begun = datetime(2026, 1, 1, tzinfo=UTC)
-    (place / "records").mkdir(parents=True, exist_ok=True)
-    for start in range(first, first + count, BATCH):
-        ids = [
-            sha256(f"{number}".encode()).hexdigest()[:16] for number in range(start, min(start + BATCH, first + count))
-        ]
-        finished = (begun + timedelta(seconds=start)).isoformat(timespec="microseconds")
-        lines = [_varied(template, start + i, name, ids, finished, drawn) for i, name in enumerate(ids)]
-        for record in lines:
+    for start, records in stores.batches(template, first, count, random.Random(first), _vary):
+        for record in records:
             for artefact in record["artefacts"].values():
                 file = place / artefact["path"]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(bytes(artefact["bytes"]))
-        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in lines)
-        (place / "records" / f"host-{start % 7}-{start:07d}-0.jsonl").write_text(text, encoding="utf-8")
+        stores.write(place, f"host-{start % 7}-{start:07d}-0.jsonl", records)
 
 
-def _varied(
-    template: dict[str, Any], number: int, name: str, batch: list[str], finished: str, drawn: random.Random
-) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(json.dumps(template))
-    failed = drawn.random() < 0.01
-    record |= {"run_id": name, "batch": batch, "finished": finished, "seed": number // 512}
-    record |= {"status": "failed" if failed else "ok", "error": "of a kind" if failed else None}
-    record |= {"score": None if failed else drawn.gauss(3, 1), "unit": f"channel {number % 512}"}
+def _vary(record: dict[str, Any], number: int, drawn: random.Random) -> None:
+    record["seed"] = record["config"]["seed"] = number // 512
     record["config"]["objective"] |= {"channel": number % 512, "layer": f"features.{number // 8192}"}
-    record["config"]["seed"] = number // 512
-    measured = {key: drawn.random() if isinstance(value, float) else value for key, value in record["metrics"].items()}
-    record["metrics"] = {} if failed else measured
-    image = {"path": f"runs/{name}/image.png", "bytes": drawn.randrange(1, 64), "sha256": name}
-    record["artefacts"] = {} if failed else {"image": image}
-    return record
+    for artefact in record["artefacts"].values():
+        artefact |= {"bytes": drawn.randrange(1, 64), "sha256": record["run_id"]}
 
 
 if __name__ == "__main__":

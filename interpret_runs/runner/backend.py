@@ -17,8 +17,11 @@ Batches = Sequence[Sequence[Run]]
 class Backend(ABC):
     """Batches are executed through their store: what came of them is read there.
 
-    Within a ``with``, whose end leaves no process behind.
+    Within a ``with``, whose end leaves no process behind. `again`: runs that ended without a result may be
+    given to it once more in the same sweep.
     """
+
+    again = True
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +68,12 @@ class Here(Backend):
 
 
 class Jobs(Backend):
-    """One job of one of Hydra's launchers a batch; jobs may run on other machines."""
+    """One job of one of Hydra's launchers a batch; jobs may run on other machines.
+
+    What they lose is for the next command: a launcher would submit it a second time unasked.
+    """
+
+    again = False
 
     def __init__(self, launch: Callable[[list[list[str]]], Sequence[str]], device: str) -> None:
         self.launch, self.device = launch, device

@@ -91,7 +91,7 @@ def curves(
 
 def _histories(index: pd.DataFrame, root: Path, value: str) -> dict[str, History]:
     """The histories of the runs that have one, by run id."""
-    records = Store(root.parent, root.name).newest([str(run) for run in index["run_id"]])
+    records = Store.at(root).newest([str(run) for run in index["run_id"]])
     found = {
         run_id: records[run_id]["history"]
         for run_id in map(str, index["run_id"])

@@ -20,6 +20,7 @@ from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
 from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
+from interpret_runs.runner.plan import halves
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store, StoreError, now
@@ -73,7 +74,7 @@ class _Batch:
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
-        pending = [list(runs)]
+        pending: list[Sequence[Run]] = [list(runs)]
         while pending:
             part = self.part = pending.pop(0)
             started = perf_counter()
@@ -81,7 +82,7 @@ class _Batch:
                 task = task_of(part[0])
                 most = task.check(part, self.device)
                 if most < len(part):
-                    pending[:0] = _halves(part)
+                    pending[:0] = halves(part)
                     continue
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
             except StoreError:
@@ -90,7 +91,7 @@ class _Batch:
                 if len(part) > 1:
                     # Memory that ran out fits by halves; any other mistake ends up alone with its run.
                     _free()
-                    pending[:0] = _halves(part)
+                    pending[:0] = halves(part)
                     continue
                 if self.strict and isinstance(error, USER_ERRORS):
                     raise
@@ -149,11 +150,6 @@ def _failure(error: BaseException) -> Outcome:
     line = said.splitlines()[0] if said else type(error).__name__
     trace = "".join(traceback.format_exception(error))
     return Outcome(None, error=f"{line}\n{trace}")
-
-
-def _halves(runs: list[Run]) -> list[list[Run]]:
-    middle = (len(runs) + 1) // 2
-    return [runs[:middle], runs[middle:]]
 
 
 def _free() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interpret_runs.runner.index import EXACT
-from interpret_runs.runner.sheet_sections import CHOICES
+from interpret_runs.runner.sheet_runs import CHOICES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from interpret_runs.runner.panel_pictures import (
     written_pictures,
 )
 from interpret_runs.runner.print_style import files_of, write_figure
-from interpret_runs.runner.sheet_sections import CHOICES
+from interpret_runs.runner.sheet_runs import CHOICES
 from interpret_runs.runner.store import Store
 from interpret_runs.runner.venue import inches
 
@@ -195,7 +195,7 @@ def _pictures(
     photos = None
     if show == "overlay":
         ok = [str(run["run_id"]) for run in runs.values() if run["status"] == "ok"]
-        records = Store(root.parent, root.name).newest(ok)
+        records = Store.at(root).newest(ok)
         photos = photographs_of({run_id: record["config"] for run_id, record in records.items()})
     return drawn_maps(runs, root, share, scale or "shared", photos)
 

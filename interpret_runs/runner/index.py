@@ -41,7 +41,7 @@ def load_index(folder: str | Path) -> pd.DataFrame:
         FileNotFoundError: no such store.
     """
     folder = Path(folder).resolve()
-    store = Store(folder.parent, folder.name)
+    store = Store.at(folder)
     if not store.record_states():
         raise FileNotFoundError(f"no records in {folder}; a store is outputs/<name>, made by a run")
     kept = _kept(store) if is_fresh(store) else None

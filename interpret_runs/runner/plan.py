@@ -1,6 +1,6 @@
 """What a sweep will do: each run once, the finished ones left out, the rest in batches."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,12 @@ class Plan:
     @property
     def todo(self) -> int:
         return sum(map(len, self.batches))
+
+
+def halves(runs: Sequence[Run]) -> list[Sequence[Run]]:
+    """Two batches of one that is too large, or in which a run is to be found."""
+    middle = (len(runs) + 1) // 2
+    return [runs[:middle], runs[middle:]]
 
 
 def auto_batch(device: Any) -> int:

@@ -38,7 +38,7 @@ def run_batch(
 @cache
 def _store(root: Path) -> Store:
     """One store a process: it remembers which records it has read."""
-    return Store(root.parent, root.name)
+    return Store.at(root)
 
 
 def _lines(path: Path, ids: Sequence[str]) -> list[dict[str, Any]]:

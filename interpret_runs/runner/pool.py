@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
@@ -12,6 +13,7 @@ from typing import Any
 from interpret_runs.runner.backend import Backend, Batches
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.claims import Claims
+from interpret_runs.runner.plan import halves
 from interpret_runs.runner.progress import Batch, warn
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
@@ -28,13 +30,12 @@ class _Job:
     runs: tuple[Run, ...]
     suspect: bool = False
 
-    @property
+    @cached_property
     def model(self) -> str:
         return canonical(self.runs[0].config.get("model"))
 
     def halves(self) -> list[_Job]:
-        middle = (len(self.runs) + 1) // 2
-        return [_Job(self.runs[:middle], True), _Job(self.runs[middle:], True)]
+        return [_Job(tuple(half), suspect=True) for half in halves(self.runs)]
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Pool(Backend):
         return found
 
     def execute(self, plan: Path, batches: Batches) -> None:
-        store, self._begun = Store(plan.parents[1].parent, plan.parents[1].name), now()
+        store, self._begun = Store.at(plan.parents[1]), now()
         queue = deque(_Job(tuple(runs)) for runs in batches)
         while queue or self._busy:
             for slot in self._slots():

@@ -10,7 +10,7 @@ from rich.table import Table
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.progress import console, program, say
 from interpret_runs.runner.runs import Run, task_name
-from interpret_runs.runner.sheet_sections import CHOICES
+from interpret_runs.runner.sheet_runs import CHOICES
 from interpret_runs.runner.store import Record, Store
 
 ROWS = 20

@@ -54,7 +54,7 @@ def show(config: Mapping[str, Any]) -> None:
         found = panels(task["source"], config["outputs"], stack)
         place = Path(task["keep"] or stack.enter_context(TemporaryDirectory()))
         _require_files(found, alone=task["alone"])
-        replays = replay(found, Store(place.parent, place.name), config["compute"]["device"], alone=task["alone"])
+        replays = replay(found, Store.at(place), config["compute"]["device"], alone=task["alone"])
     _show_table(replays)
     for line in sorted({line for one in replays for line in differences(one)}):
         say(line)

@@ -8,11 +8,10 @@ its tiles flow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret_runs.runner.figure_labels import plain, queried
@@ -29,16 +28,11 @@ from interpret_runs.runner.sheet_page import (
     TILE,
     Page,
 )
+from interpret_runs.runner.sheet_runs import CHOICES, SELDOM, Run, labelled, runs_of, values, varying
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHOICES = (
-    *("model", "layer", "objective", "parameterisation", "transform", "optimizer", "lr_scheduler"),
-    *("attribution", "rendering", "images", "problem"),
-)
-SELDOM = ("lr_scheduler", "rendering")  # said only where it varies
-PLAIN = ("run_id", "status", "image", "task", "unit", "seed", "compute.precision", "picture")
 HEADINGS = {
     "visualise": "Visualisations",
     "attribute": "Attributions",
@@ -51,52 +45,6 @@ BESIDE = ("visualise", "examples")
 WIDEST = 12  # columns of a table
 BROADEST = 5  # tiles that one run of several images takes at most
 LETTER, LONGEST = 0.065, 1.4  # a letter of a row's label, and all of it
-
-Run = dict[str, str]  # column to value, as text; "" where the run has none
-
-
-def _runs(index: pd.DataFrame) -> list[Run]:
-    """The index as text, without the columns that say what came out of a run and not what it is."""
-    kept = [name for name in index.columns if name in PLAIN or name.split(".")[0] in (*CHOICES, "task")]
-    runs = [dict(zip(kept, map(plain, row), strict=True)) for row in index[kept].itertuples(index=False, name=None)]
-    return [{**run, "picture": _picture(run)} for run in runs]
-
-
-def _picture(run: Run) -> str:
-    """What the input of an attribution is called: its file, or image set and item."""
-    if run.get("images.path") and run.get("picture"):
-        return run["picture"]
-    item = run.get("images.item", "") or Path(run.get("images.path", "")).name
-    return f"{run.get('images', '')} {item}".strip() if item.isdigit() or not item else item
-
-
-def _values(runs: Iterable[Run], *names: str) -> list[tuple[str, ...]]:
-    """The distinct combinations of some columns, in order of appearance."""
-    return list(dict.fromkeys(tuple(run.get(name, "") for name in names) for run in runs))
-
-
-def _varying(runs: Sequence[Run], main: str) -> tuple[str | None, list[str]]:
-    """`main` if it varies, and the other columns that do, without those which earlier ones already determine.
-
-    Choices come before the settings inside them, and a unit before its objective, so these are what is kept.
-    """
-    axis = main if len(_values(runs, main)) > 1 else None
-    settings = [name for group in (*CHOICES, "task") for name in runs[0] if name.startswith(f"{group}.")]
-    kept: list[str] = []
-    for name in ("model", "attribution", "layer", "unit", *CHOICES[2:], *settings, "compute.precision", "seed"):
-        # Only what the main column stands for may hide behind it: other settings could vary with it by chance.
-        hides = axis and (main == "task" or name.split(".")[0] in ("unit", "objective", "images"))
-        known = [*kept, axis] if axis and hides else kept
-        if len(_values(runs, *known, name)) > len(_values(runs, *known)):
-            kept.append(name)
-    return axis, [name for name in kept if name != axis]
-
-
-def _label(name: str, value: str) -> str:
-    group, _, setting = name.rpartition(".")
-    if name == "seed" or (group and setting not in ("path", "name")):
-        return f"{setting} {value or '-'}"
-    return value or "-"
 
 
 @dataclass(frozen=True)
@@ -214,7 +162,7 @@ def sections_of(index: pd.DataFrame, most: int, wanted: Mapping[str, str]) -> li
     for heading, part in parts:
         share = len(part) if total <= most else max(1, most * len(part) // total)
         if len(part):
-            sections.append(_section(heading, _runs(part.iloc[:share]), len(part) - share))
+            sections.append(_section(heading, runs_of(part.iloc[:share]), len(part) - share))
     return sections
 
 
@@ -256,18 +204,16 @@ def _by_task(index: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _section(heading: str, runs: Sequence[Run], left_out: int) -> Section:
-    tasks = [task for (task,) in _values(runs, "task")]
+    tasks = [task for (task,) in values(runs, "task")]
     usual = "task" if len(tasks) > 1 else "picture" if tasks == ["attribute"] else "unit"
-    main, others = _varying(runs, usual)
+    main, others = varying(runs, usual)
     if main is None and len(others) > 1:  # what comes last in the configuration goes side by side
         main = others.pop()
     failed = sum(_fault(run) == "failed" for run in runs)
     heading += f": {len(runs)} run{'s' * (len(runs) != 1)}"
     heading += f", {failed} failed" * (failed > 0) + f", {left_out} more left out" * (left_out > 0)
     same = [
-        name
-        for name in (*CHOICES, "unit")
-        if name not in SELDOM and runs[0].get(name) and len(_values(runs, name)) == 1
+        name for name in (*CHOICES, "unit") if name not in SELDOM and runs[0].get(name) and len(values(runs, name)) == 1
     ]
     constant = ", ".join(f"{name} {runs[0][name]}" for name in same)
     table = _table(heading, constant, runs, main, others) if main and others else None
@@ -276,23 +222,23 @@ def _section(heading: str, runs: Sequence[Run], left_out: int) -> Section:
 
 def _table(heading: str, constant: str, runs: Sequence[Run], main: str, others: Sequence[str]) -> Section | None:
     """Tiles in rows and columns; None where two runs would share a place, or that is too wide or mostly gaps."""
-    columns = [value for (value,) in _values(runs, main)]
-    order = [_values(runs, name) for name in others]
+    columns = [value for (value,) in values(runs, main)]
+    order = [values(runs, name) for name in others]
     places = [tuple(seen.index((run.get(name, ""),)) for name, seen in zip(others, order, strict=True)) for run in runs]
     rows = sorted(set(places))  # the first name changes slowest
     cells = [(rows.index(place), columns.index(run[main])) for run, place in zip(runs, places, strict=True)]
     if len(columns) > WIDEST or len(set(cells)) < len(runs) or len(runs) <= len(rows) * len(columns) / 2:
         return None
     tiles = [_Tile(run, *cell) for run, cell in zip(runs, cells, strict=True)]
-    labels = [[_label(name, seen[i][0]) for name, seen, i in zip(others, order, row, strict=True)] for row in rows]
-    above = [[_label(main, value), *_class_of(runs, main, value)] for value in columns]
+    labels = [[labelled(name, seen[i][0]) for name, seen, i in zip(others, order, row, strict=True)] for row in rows]
+    above = [[labelled(main, value), *_class_of(runs, main, value)] for value in columns]
     return Section(heading, constant, tiles, above, labels, others)
 
 
 def _class_of(runs: Sequence[Run], main: str, value: str) -> list[str]:
     """The class that is explained in a column of pictures, where each has its own."""
-    units = _values([run for run in runs if run.get(main) == value and run.get("unit")], "unit")
-    return [units[0][0]] if main == "picture" and len(units) == 1 < len(_values(runs, "unit")) else []
+    units = values([run for run in runs if run.get(main) == value and run.get("unit")], "unit")
+    return [units[0][0]] if main == "picture" and len(units) == 1 < len(values(runs, "unit")) else []
 
 
 def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]) -> Section:
@@ -301,7 +247,7 @@ def _flow(heading: str, constant: str, runs: Sequence[Run], names: Sequence[str]
     across = min(len(runs), 2 if several else max(4, math.ceil(math.sqrt(len(runs)))))
     tiles = []
     for place, run in enumerate(runs):
-        first, *rest = [_label(name, run.get(name, "")) for name in names]
+        first, *rest = [labelled(name, run.get(name, "")) for name in names]
         rest += _class_of(runs, names[0], run.get(names[0], ""))
         tiles.append(_Tile(run, *divmod(place, across), (first, " · ".join(rest)) if rest else (first,)))
     return Section(heading, constant, tiles, [()] * across)

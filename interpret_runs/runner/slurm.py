@@ -17,12 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from interpret_runs.runner.progress import say
 from interpret_runs.runner.slurm_job import Batch, Batches
-from interpret_runs.runner.slurm_queue import Submitted, max_array
+from interpret_runs.runner.slurm_queue import Submitted, arrays, max_array, shown
 from interpret_runs.runner.slurm_wait import Wait
 from interpret_runs.runner.store import Store, read_lines
-
-# Ids that one line shows.
-SHOWN = 20
 
 
 class SlurmLauncher(Launcher):
@@ -102,7 +99,7 @@ class SlurmLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         batches = [_batch(overrides) for overrides in job_overrides]
         plan = Path(batches[0][0])
-        store = Store(plan.parents[1].parent, plan.parents[1].name)
+        store = Store.at(plan.parents[1])
         planned = str(next(read_lines(plan))["planned"])
         submitted = Submitted(store)
         jobs = _of(submitted.waiting(), batches)
@@ -160,7 +157,7 @@ class SlurmLauncher(Launcher):
             return
         chosen = [f"name={self.name}"] + ([] if self.outputs == "outputs" else [f"outputs={self.outputs}"])
         status = f"python run.py task=status {shlex.join(chosen)}"
-        cancel = f"scancel {' '.join(_whole(jobs))}"
+        cancel = f"scancel {' '.join(arrays(jobs))}"
         say(
             f"still in the queue of SLURM: {_names(jobs)}; {status} shows progress, the same command waits, "
             f"{cancel} cancels"
@@ -215,11 +212,6 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _whole(jobs: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(job.partition("_")[0] for job in jobs))
-
-
 def _names(jobs: Mapping[str, Any]) -> str:
-    whole = _whole(jobs)
-    more = f" and {len(whole) - SHOWN} more" if len(whole) > SHOWN else ""
-    return f"job{'s' if len(whole) > 1 else ''} {', '.join(whole[:SHOWN])}{more}"
+    whole = arrays(jobs)
+    return f"job{'s' if len(whole) > 1 else ''} {shown(whole)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from interpret_runs.runner.store import Store, now, read_lines
@@ -14,6 +14,8 @@ from interpret_runs.runner.store import Store, now, read_lines
 PATIENCE = 60
 # Where SLURM does not tell.
 MAX_ARRAY = 1001
+# Ids that one line shows.
+SHOWN = 20
 
 
 def is_here() -> bool:
@@ -30,7 +32,7 @@ def alive(jobs: Iterable[str]) -> dict[str, str]:
     wanted = set(jobs)
     if not wanted:
         return {}
-    lines = _ask("squeue", "--noheader", "--array", "--format=%i|%j", f"--jobs={_whole(wanted)}")
+    lines = _ask("squeue", "--noheader", "--array", "--format=%i|%j", f"--jobs={','.join(arrays(wanted))}")
     found = dict(line.split("|", 1) for line in lines)
     return {job: found[job] for job in wanted if job in found}
 
@@ -39,9 +41,17 @@ def states(jobs: Iterable[str]) -> dict[str, str]:
     """``FAILED``, ``TIMEOUT`` and so on of those of `jobs` that the queue, or else accounting, remembers."""
     wanted = set(jobs)
     found: dict[str, str] = {}
+    those = f"--jobs={','.join(arrays(wanted))}"
     for command in (
-        ("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", f"--jobs={_whole(wanted)}"),
-        ("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State", f"--jobs={_whole(wanted)}"),
+        ("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", those),
+        (
+            "sacct",
+            "--noheader",
+            "--allocations",
+            "--parsable2",
+            "--format=JobID,State",
+            those,
+        ),
     ):
         if wanted - found.keys():
             try:
@@ -60,9 +70,14 @@ def max_array() -> int:
     return MAX_ARRAY
 
 
-def _whole(jobs: Iterable[str]) -> str:
+def arrays(jobs: Iterable[str]) -> list[str]:
     """The arrays of `jobs`: to name each of their jobs takes too long."""
-    return ",".join(sorted({job.partition("_")[0] for job in jobs}))
+    return sorted({job.partition("_")[0] for job in jobs}, key=lambda job: (len(job), job))
+
+
+def shown(ids: Sequence[str]) -> str:
+    """`ids` for people: the first ones, and how many more there are."""
+    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
 
 
 def _ask(*command: str) -> list[str]:
@@ -96,7 +111,7 @@ class Submitted:
             planned: runs that finish later are results of this sweep.
         """
         said = {"name": name, "planned": planned, "submitted": now(), "jobs": {job: list(jobs[job]) for job in jobs}}
-        self.store.write(self.folder / f"{_whole(jobs)}.json", (json.dumps(said) + "\n").encode())
+        self.store.write(self.folder / f"{','.join(arrays(jobs))}.json", (json.dumps(said) + "\n").encode())
 
     def waiting(self) -> dict[str, list[str]]:
         """The runs that each living job has still to execute.

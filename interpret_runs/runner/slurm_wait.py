@@ -7,13 +7,11 @@ from time import sleep
 
 from interpret_runs.runner.claims import is_held
 from interpret_runs.runner.progress import batch, say
-from interpret_runs.runner.slurm_queue import Submitted, alive, states
+from interpret_runs.runner.slurm_queue import Submitted, alive, shown, states
 
 # Seconds between two looks: at first, and at most.
 SOON, SELDOM = 0.5, 10.0
 SLOWER = 1.2
-# Ids that one line shows.
-SHOWN = 20
 
 
 class Wait:
@@ -66,9 +64,8 @@ class Wait:
         ends = states(gone) if gone else {}
         for job in sorted(gone):
             ids = sorted(self.left.pop(job))
-            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
             said = (
                 f"job {job} of SLURM ended as {ends.get(job, 'unknown')} and left {len(ids)} runs without a result "
-                f"({', '.join(ids[:SHOWN])}{more}); its log: {self.submitted.log_file(job)}"
+                f"({shown(ids)}); its log: {self.submitted.log_file(job)}"
             )
             self.lost |= dict.fromkeys(ids, said)

@@ -55,7 +55,7 @@ def panels(source: str | Path, outputs: str, open_until: ExitStack) -> list[Pane
     if path.suffix == ".zip":
         return _of_folder(unpacked(path, Path(open_until.enter_context(TemporaryDirectory()))))
     if path.suffix == ".jsonl":
-        return _of_store(Store(path.parents[1].parent, path.parents[1].name), [line["run_id"] for line in _lines(path)])
+        return _of_store(Store.at(path.parents[1]), [line["run_id"] for line in _lines(path)])
     told = _told(path)
     return _of_figure(path, told, outputs) if "figure" in told else [_of_picture(path, told)]
 
@@ -98,18 +98,18 @@ def _of_figure(path: Path, told: Mapping[str, Any], outputs: str) -> list[Panel]
     """The runs that a figure shows, from the store that it lies in, or of the name that it tells."""
     for root in (path.resolve().parents[1], Path(outputs).expanduser() / str(told.get("store"))):
         if (root / "records").is_dir():
-            return _of_store(Store(root.parent, root.name), told["runs"])
+            return _of_store(Store.at(root), told["runs"])
     raise FileNotFoundError(f"{path} shows runs of store {told.get('store')!r}, which is not in {outputs}: outputs=")
 
 
 def _of_folder(path: Path) -> list[Panel]:
     """A store, or the folder of one run."""
     if (path / "records").is_dir():
-        store = Store(path.resolve().parent, path.resolve().name)
+        store = Store.at(path.resolve())
         return _of_store(store, list(store.finished()))
     root = path.resolve().parents[1]
     if path.resolve().parent.name == "runs" and (root / "records").is_dir():
-        return _of_store(Store(root.parent, root.name), [path.resolve().name])
+        return _of_store(Store.at(root), [path.resolve().name])
     raise ValueError(f"{path} is not the folder of a store or of a run in one; task.source is {TAKEN}")
 
 

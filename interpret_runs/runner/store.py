@@ -39,6 +39,11 @@ class Store:
         self._known = Known(self.root)
         self._unsettled: dict[Path, None] = {}
 
+    @classmethod
+    def at(cls, root: Path) -> "Store":
+        """The store whose folder `root` is."""
+        return cls(root.parent, root.name)
+
     def run_folder(self, run_id: str) -> Path:
         return self.root / "runs" / run_id
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from interpret_runs.runner import report, staleness
-from interpret_runs.runner.backend import Backend, Jobs
+from interpret_runs.runner.backend import Backend
 from interpret_runs.runner.cache import canonical, short_digest
 from interpret_runs.runner.claims import clear_stale
 from interpret_runs.runner.estimate import estimate
@@ -131,5 +131,4 @@ def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, 
     with bar(planned.todo):
         executing.execute(file, planned.batches)
         if settings["sweep"]["wait"]:
-            again = not isinstance(executing, Jobs)
-            wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches), again)
+            wait_for_others(planned, store, begun, lambda batches: executing.execute(file, batches), executing.again)
