@@ -13,6 +13,7 @@ from interpret_runs.deep_lift import DeepLift
 from interpret_runs.finer_cam import FinerCam
 from interpret_runs.gradient_maps import InputXGradient, Saliency, SmoothGrad, VarGrad
 from interpret_runs.integrals import GradientShap, IntegratedGradients
+from interpret_runs.memory_format import CHANNELS_LAST, lay_out
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel, Direction, Layer, Logit, Neuron
 from interpret_runs.occlusion import Occlusion
@@ -89,6 +90,13 @@ def test_a_batch_with_a_target_each_equals_one_by_one(method, model, images):
     together = method(model, Objective.stack(targets), images, rows)
     alone = [method(model, targets[row], image[None]) for row, image in zip(rows, images, strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-11)
+
+
+@EVERY_METHOD
+def test_the_order_of_numbers_in_memory_changes_rounding_alone(method, model, images):
+    contiguous = method(model, Logit(1), images)
+    lay_out(model, CHANNELS_LAST)
+    torch.testing.assert_close(method(model, Logit(1), images), contiguous, rtol=1e-9, atol=1e-11)
 
 
 @EVERY_METHOD

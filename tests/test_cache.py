@@ -38,6 +38,18 @@ def test_kinds_and_keys_are_apart():
     assert [cache.remember(kind, key, lambda: kind + key) for kind, key in ("ab", "ac", "bb")] == ["ab", "ac", "bb"]  # noqa: B023
 
 
+def test_of_two_processes_that_find_different_values_the_first_counts(folder):
+    def slow() -> int:
+        cache.remember("kind", "key", lambda: 1)  # another process, meanwhile
+        forget()
+        return 2
+
+    assert cache.remember("kind", "key", slow) == 1
+    forget()
+    assert cache.remember("kind", "key", lambda: 3) == 1
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"value": 3}', '{"key": "other", "value": 3}'])
 def test_a_damaged_entry_is_computed_again(folder, damage):
     cache.remember("kind", "key", lambda: 1)

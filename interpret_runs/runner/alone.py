@@ -9,7 +9,7 @@ from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.progress import bar, batch, console, say
 from interpret_runs.runner.results import RunsFailedError, restore_index
 from interpret_runs.runner.runs import Run, close
-from interpret_runs.runner.slots import named
+from interpret_runs.runner.slots import memory_format_of, named
 from interpret_runs.runner.store import Record, Store, existing, now
 from interpret_runs.runner.sweep import check, plan_of
 from interpret_runs.summary import nearest
@@ -40,7 +40,8 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
         from interpret_runs.runner.execute import execute
 
         with bar(1), batch(1) as progress:
-            done = execute(planned.batches[0], store, device, begun, progress, strict=True)
+            layout = memory_format_of(config["compute"])
+            done = execute(planned.batches[0], store, device, begun, progress, strict=True, memory_format=layout)
         if not done and runs[0].id not in store.finished():
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
@@ -79,7 +80,9 @@ def run_again(config: Config, ids: Sequence[str]) -> None:
     for name in ids:
         run = Run.from_json({**records[name], "id": name})
         with bar(1), batch(1) as progress:
-            done = execute([run], store, named(config["compute"]["device"])[0], now(), progress)
+            compute = config["compute"]
+            device, layout = named(compute["device"])[0], memory_format_of(compute)
+            done = execute([run], store, device, now(), progress, memory_format=layout)
         if not done:
             raise ValueError(f"run {name} is being executed by another process; try again when it is done")
         made[name] = done[0]

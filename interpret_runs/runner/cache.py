@@ -35,18 +35,37 @@ def remember(kind: str, key: str, compute: Callable[[], Any]) -> Any:
     if (kind, key) in _seen:
         return _seen[kind, key]
     file = folder() / kind / f"{short_digest(key)}.json"
-    value = None
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        value = stored["value"] if stored["key"] == key else None
+    value = _kept(file, key)
     if value is None:
         value = compute()
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             aside = file.with_suffix(f".{os.getpid()}")
             aside.write_text(json.dumps({"key": key, "value": value}), encoding="utf-8")
-            aside.replace(file)
+            value = _published(aside, file, key, value)
     _seen[kind, key] = value
+    return value
+
+
+def _kept(file: Path, key: str) -> Any:
+    """The value in `file`, or None where there is none, or that of another key."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return stored["value"] if stored["key"] == key else None
+    return None
+
+
+def _published(aside: Path, file: Path, key: str, value: Any) -> Any:
+    """Move `aside` to `file`, unless another process was first: what was measured may differ, and its value counts."""
+    try:
+        os.link(aside, file)
+    except OSError:  # there already, or no links here
+        if (first := _kept(file, key)) is not None:
+            value = first
+        else:
+            aside.replace(file)
+            return value
+    aside.unlink()
     return value
 
 

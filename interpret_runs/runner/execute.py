@@ -8,21 +8,25 @@ import os
 import socket
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
 import torch
 
 from interpret_runs import __version__, trained
+from interpret_runs.memory_format import CONTIGUOUS, format_of, lay_out
 from interpret_runs.runner import provenance
 from interpret_runs.runner.build import build
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
+from interpret_runs.runner.layout import laid_out
 from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.plan import halves
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.slots import AUTO
 from interpret_runs.runner.store import Record, Store, StoreError, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
 
@@ -49,10 +53,12 @@ def execute(
     progress: Progress | None = None,
     strict: bool = False,
     slot: str = "",
+    memory_format: str = AUTO,
 ) -> list[Record]:
     """Execute those of `runs` that no other sweep holds, or has finished since `planned`; returns their records.
 
-    A wrong setting is raised where `strict`, else it makes a failed record. `slot` is where a pool executes them.
+    A wrong setting is raised where `strict`, else it makes a failed record. `slot` is where a pool executes them;
+    `memory_format` is the setting of that name.
 
     Artefacts are written first, then all records in one file. Interrupted, it leaves no record and no claim.
     """
@@ -61,7 +67,7 @@ def execute(
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
         batch = _Batch(store, chosen, progress or (lambda _: None), strict, slot)
-        with trained.kept_in(store.root):
+        with trained.kept_in(store.root), laid_out(memory_format):
             return batch.execute(mine) if mine else []
 
 
@@ -84,6 +90,7 @@ class _Batch:
                 if most < len(part):
                     pending[:0] = halves(part)
                     continue
+                self._start_plain(part[0])
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
             except StoreError:
                 raise
@@ -101,6 +108,11 @@ class _Batch:
             records += self._write(part, outcomes, (perf_counter() - started) / len(part))
         return records
 
+    def _start_plain(self, run: Run) -> None:
+        """What an earlier batch did to a network that stays loaded is undone: bytes must not depend on it."""
+        with suppress(Exception):  # where it cannot be loaded, the task says why
+            lay_out(model_of(run, self.device), CONTIGUOUS)
+
     def _share(self, share: float) -> Progress:
         done = self.done
         return lambda fraction: self.progress(done + share * fraction)
@@ -110,7 +122,7 @@ class _Batch:
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
         essentials |= {key: self.machine[key] for key in ("device", "threads")}
-        essentials |= {"git": provenance.git(), "batch": told(self.part)}
+        essentials |= {"git": provenance.git(), "batch": told(self.part), "memory_format": self._memory_format(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
@@ -124,6 +136,7 @@ class _Batch:
             result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}
             result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
             result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
+            result["memory_format"] = self._memory_format(run)
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)
         return records
@@ -132,6 +145,12 @@ class _Batch:
         try:
             return model_of(run, self.device).digest
         except Exception:  # the model is what failed; its record says why
+            return None
+
+    def _memory_format(self, run: Run) -> str | None:
+        try:
+            return format_of(model_of(run, self.device))
+        except Exception:
             return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.slots import AUTO
 from interpret_runs.runner.slurm_job import in_job
 from interpret_runs.runner.store import Store
 
@@ -28,7 +29,9 @@ def run_batch(
     planned = max(line["planned"] for line in lines)
     runs = [Run.from_json(line) for line in lines]
     with in_job() as fail:
-        records = execute(runs, store, device, planned, progress, slot=slot)
+        records = execute(
+            runs, store, device, planned, progress, slot=slot, memory_format=lines[0].get("memory_format", AUTO)
+        )
         well = all(record["status"] == "ok" for record in records)
         if not well:
             fail()

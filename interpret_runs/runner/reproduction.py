@@ -66,6 +66,7 @@ def replay(found: Sequence[Panel], store: Store, device: str, alone: bool = Fals
     """Execute the batches of some panels, each once, into `store`; or the runs of the panels `alone`."""
     import torch
 
+    from interpret_runs.memory_format import CONTIGUOUS
     from interpret_runs.runner.execute import execute
 
     batches: dict[tuple[str, ...], tuple[list[Run], Panel]] = {}
@@ -79,7 +80,9 @@ def replay(found: Sequence[Panel], store: Store, device: str, alone: bool = Fals
             shown = Batch(len(runs))
             torch.set_num_threads(panel.machine.get("threads") or threads)
             try:
-                records |= {one["run_id"]: one for one in execute(runs, store, _device(panel, device), now(), shown)}
+                then = panel.machine.get("memory_format") or CONTIGUOUS  # all were, before it was noted
+                made = execute(runs, store, _device(panel, device), now(), shown, memory_format=then)
+                records |= {one["run_id"]: one for one in made}
             finally:
                 torch.set_num_threads(threads)
             shown.end()
@@ -115,14 +118,14 @@ def _rank(found: Agreement) -> tuple[int, float]:
 
 
 def differences(one: Replay) -> list[str]:
-    """What is not as it was when the panel was made: versions, device, threads, weights, code, the batch."""
+    """What is not as it was when the panel was made: versions, device, threads, weights, layout, code, the batch."""
     then, today = one.panel.machine, one.record
     lines = []
     for name, version in (then.get("versions") or {}).items():
         present = (today.get("versions") or {}).get(name, version)  # a package that was noted once
         if version != present:
             lines.append(f"{name}: {version} then, {present} now")
-    for name in ("device", "threads", "weights_digest"):
+    for name in ("device", "threads", "weights_digest", "memory_format"):
         if then.get(name) is not None and then[name] != today[name]:
             lines.append(f"{name.replace('_', ' ')}: {then[name]} then, {today[name]} now")
     lines += _code(then.get("git"), today.get("git"))

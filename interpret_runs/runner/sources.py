@@ -91,7 +91,7 @@ def _of_picture(path: Path, told: Mapping[str, Any]) -> Panel:
     return Panel(run, batch, machine, {"": path}, missing=0 if "batch" in told else -1)
 
 
-MACHINE = ("device", "threads", "versions", "git", "weights_digest")
+MACHINE = ("device", "threads", "versions", "git", "weights_digest", "memory_format")
 
 
 def _of_figure(path: Path, told: Mapping[str, Any], outputs: str) -> list[Panel]:

@@ -27,6 +27,7 @@ from interpret_runs.runner.results import (
     restore_index,
 )
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.slots import memory_format_of
 from interpret_runs.runner.store import Store, StoreError, now
 
 
@@ -78,6 +79,7 @@ def sweep(
 
 def plan_of(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
     compute = settings["compute"]
+    memory_format_of(compute)  # it is not too late to refuse it
     return plan(
         runs,
         store.status,
@@ -125,7 +127,8 @@ def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, 
     store.set_aside_damage()
     if planned.done:
         keep_catalogue(store)  # else every worker reads all records
-    lines = [{**run.to_json(), "planned": begun} for group in planned.batches for run in group]
+    how = {"planned": begun, "memory_format": memory_format_of(settings["compute"])}
+    lines = [{**run.to_json(), **how} for group in planned.batches for run in group]
     # An equal sweep that starts meanwhile has a file of its own: less may be left to do in it.
     store.write_plan(file.stem, lines)
     with bar(planned.todo):

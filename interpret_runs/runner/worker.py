@@ -19,6 +19,8 @@ READY, DONE, WRONG, STOP, PROGRESS, WARNING = "ready", "done", "wrong", "stop", 
 # How long OpenMP's threads spin before they sleep: by its own default, for so long that on a machine with other busy
 # processes all is several times slower; a short spin costs nothing on an idle one. Read when torch is loaded.
 SPINS = "3000"
+# Tensors of a CPU come and go with every layer, each mapped afresh: by pages of 2 MB that takes a fifth less time.
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
 # The least seconds from one message about progress to the next.
 EVERY = 0.1
 

@@ -23,6 +23,7 @@ from interpret_runs.objective import Objective
 from interpret_runs.rendering import Rendering
 from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
+from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
@@ -65,6 +66,7 @@ class Attribute(Task):
         asked = [objective_of(run, model) for run in runs]
         objectives, output = _with_classes(asked, model, images, _labels(asked, model, pictures))
         objective = Objective.stack(objectives)
+        fast_model_of(runs[0], device, objective.layers, (images.shape[2], images.shape[3]))
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from interpret_runs.objective import Objective
 from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.randomness import generator
 from interpret_runs.runner.build import build
+from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import (
@@ -105,11 +106,11 @@ class Visualise(Task):
     def execute(
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
-        model, config = model_of(runs[0], device), runs[0].config
-        objectives = [objective_of(run, model) for run in runs]
-        objective = Objective.stack([one for one in objectives for _ in range(self.attempts)])
-        transform: Transform = build(config["transform"])
+        config, transform = runs[0].config, cast(Transform, build(runs[0].config["transform"]))
         made = self.parameterisation(runs)
+        objectives = [objective_of(run, model_of(run, device)) for run in runs]
+        objective = Objective.stack([one for one in objectives for _ in range(self.attempts)])
+        model = fast_model_of(runs[0], device, objective.layers, self._seen(made, transform))
         found = visualise(
             model,
             objective,
