@@ -1,9 +1,9 @@
-"""Maps that are drawn from the channels of a layer, and one pass through the network for any number of them."""
+"""Maps that are drawn from the channels of a layer."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,11 @@ from interpret_runs.activations import Activations, as_grid
 from interpret_runs.attribution import Attribution
 from interpret_runs.layer_table import trace
 from interpret_runs.objective import Objective
-from interpret_runs.scoring import REFUSED, activations, frozen
-from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
-from interpret_runs.variants import fitting, in_pieces
+from interpret_runs.one_pass import Gradients, OnePass, passed
+from interpret_runs.scoring import REFUSED, frozen
+from interpret_runs.summary import OUTPUT, PIXELS
 
 FUSIONS = ("mean", "max")
-
-Grids = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class LayerAttribution(Attribution):
 
 
 @dataclass(frozen=True)
-class Cam(LayerAttribution):
+class Cam(LayerAttribution, OnePass):
     """A class activation map: activations A of a layer, weighted by the gradients g of the score there.
 
     For any objective downstream of `layer`, or on it. Scores are those of the objective, without the softmax or the
@@ -76,52 +74,33 @@ class Cam(LayerAttribution):
         """The signed map on the layer's grid, (B, h, w), from A and g, (B, C, h, w) both."""
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
+        rows = torch.zeros(1, dtype=torch.long, device=image.device)
         with torch.enable_grad(), frozen(model):
-            rows = torch.zeros(1, dtype=torch.long, device=image.device)
-            _activations_and_gradients(model, objective, self.layers, image, rows)
+            self.require(model, objective, *passed(model, objective, self.layers, image, rows))
 
-    def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
-        return cam_maps(model, [self], objective, images, rows)[0]
+    def require(self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients) -> None:
+        """
+        Raises:
+            LookupError: a layer without a grid, not upstream of the objective, or upstream through class tokens alone.
+        """
+        refuse_gridless(model, objective, self.layers, seen)
+        size = (seen[PIXELS].shape[2], seen[PIXELS].shape[3])
+        for layer in self.layers:
+            gradient = gradients[layer]
+            if gradient is None or _class_tokens_alone(gradient, size):
+                why = "is not upstream of" if gradient is None else "reaches"
+                how = "" if gradient is None else " through its class token alone"
+                near = _nearest_usable(model, objective, layer, seen)
+                raise LookupError(f"layer {layer!r} {why} {objective!r}{how}; {near}")
 
-
-def cam_maps(
-    model: nn.Module, methods: Sequence[Cam], objective: Objective, images: Tensor, rows: Tensor | None = None
-) -> list[Tensor]:
-    """The maps of each method, (B, H, W), from one forward and one backward pass for all methods and layers.
-
-    Raises:
-        LookupError: a layer without a grid, not upstream of the objective, or upstream through class tokens alone.
-    """
-    rows = torch.arange(len(images), device=images.device) if rows is None else rows
-    layers = tuple(dict.fromkeys(layer for method in methods for layer in method.layers))
-    pieces: list[list[Tensor]] = [[] for _ in methods]
-    size = (images.shape[2], images.shape[3])
-
-    def work(start: int, stop: int) -> None:
-        grids = _activations_and_gradients(model, objective, layers, images[start:stop], rows[start:stop])
-        with torch.autocast(images.device.type, enabled=False):
-            found = [method.drawn([method.combine(*grids[name]) for name in method.layers], size) for method in methods]
-        for maps, one in zip(pieces, found, strict=True):
-            maps.append(one)
-
-    with torch.enable_grad(), frozen(model):
-        in_pieces(len(images), work, fitting(model, {*layers, *objective.layers} - {PIXELS, OPACITY}, images))
-    return [torch.cat(maps) for maps in pieces]
-
-
-def cam_map_of_each(
-    model: nn.Module, methods: Sequence[Cam], objective: Objective, images: Tensor, keys: Sequence[Hashable]
-) -> Tensor:
-    """Map i is that of ``methods[i]`` for image i and unit i, (B, H, W).
-
-    Equal `keys` promise the same image and unit, which then pass through the network once, whatever the methods.
-    """
-    place_of: dict[Hashable, int] = {}
-    places = [place_of.setdefault(key, len(place_of)) for key in keys]
-    rows = torch.tensor([places.index(place) for place in range(len(place_of))], device=images.device)
-    distinct = list(dict.fromkeys(methods))
-    maps = dict(zip(distinct, cam_maps(model, distinct, objective, images[rows], rows), strict=True))
-    return torch.stack([maps[method][place] for method, place in zip(methods, places, strict=True)])
+    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
+        size = (images.shape[2], images.shape[3])
+        # In the images' precision, whatever the network ran in: maps are sums of many small terms.
+        pairs = [
+            [as_grid(one, size).to(images.dtype) for one in (seen[layer], gradients[layer]) if one is not None]
+            for layer in self.layers
+        ]
+        return self.drawn([self.combine(*pair) for pair in pairs], size)
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -147,39 +126,6 @@ def refuse_gridless(model: nn.Module, objective: Objective, layers: Sequence[str
             raise LookupError(f"layer {layer!r} has no feature maps to draw on; {near}")
 
 
-def _activations_and_gradients(
-    model: nn.Module, objective: Objective, layers: Sequence[str], images: Tensor, rows: Tensor
-) -> Grids:
-    """Each layer's output on its grid and the score's gradient there, (B, C, h, w) both, in one pass."""
-    seen, gradients = _pass(model, objective, layers, images, rows)
-    refuse_gridless(model, objective, layers, seen)
-    size = (images.shape[2], images.shape[3])
-    grids = {}
-    for layer in layers:
-        gradient = gradients[layer]
-        if gradient is None:
-            near = _nearest_usable(model, objective, layer, seen)
-            raise LookupError(f"layer {layer!r} is not upstream of {objective!r}; {near}")
-        if _class_tokens_alone(gradient, size):
-            near = _nearest_usable(model, objective, layer, seen)
-            raise LookupError(f"layer {layer!r} reaches {objective!r} through its class token alone; {near}")
-        # In the images' precision, whatever the network ran in: maps are sums of many small terms.
-        grids[layer] = as_grid(seen[layer], size).detach().to(images.dtype), as_grid(gradient, size).to(images.dtype)
-    return grids
-
-
-def _pass(
-    model: nn.Module, objective: Objective, layers: Collection[str], images: Tensor, rows: Tensor | None
-) -> tuple[Activations, dict[str, Tensor | None]]:
-    """The layers' outputs, and the gradient of the sum of scores there; None where the sum does not depend on one."""
-    # With frozen weights only images that ask for gradients give the layers a graph.
-    seen = activations(model, objective, images.detach().requires_grad_(), rows, {PIXELS, *layers})
-    total = objective(seen).sum()
-    asked = [layer for layer in layers if seen[layer].requires_grad and total.requires_grad]
-    found = torch.autograd.grad(total, [seen[layer] for layer in asked], allow_unused=True) if asked else ()
-    return seen, {**dict.fromkeys(layers), **dict(zip(asked, found, strict=True))}
-
-
 def _class_tokens_alone(gradient: Tensor, size: tuple[int, int]) -> bool:
     """Whether the class tokens of some image have a gradient and its patches have none."""
     if gradient.ndim != 3:
@@ -200,7 +146,7 @@ def usable_layers(
     summary = getattr(model, "summary", None)
     table = trace(model, image.detach())[0] if summary is None else summary.layers
     names = [row.path for row in table if row.calls == 1 and row.shape]
-    outputs, gradients = _pass(model, objective, names, image, rows)
+    outputs, gradients = passed(model, objective, names, image, rows)
     usable = [
         name
         for name in names

@@ -9,26 +9,31 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from interpret_runs.activations import Activations
 from interpret_runs.attribution import Attribution, check_count, check_number, gradients, largest_colour
 from interpret_runs.baselines import FIXED, check_name, fixed
 from interpret_runs.objective import Objective
+from interpret_runs.one_pass import Gradients, OnePass
 from interpret_runs.randomness import noise, sample_keys
+from interpret_runs.summary import PIXELS
 from interpret_runs.variants import Take, add_up, fitting, over_variants
 
 
 @dataclass(frozen=True)
-class Saliency(Attribution):
+class Saliency(OnePass):
     """Gradient of the objective: at each pixel that of the colour with the largest magnitude.
 
     Its absolute value is the saliency map of Simonyan et al. (2014).
     """
 
-    def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
-        return largest_colour(_gradients(model, objective, images, rows))
+    layers = (PIXELS,)
+
+    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
+        return largest_colour(_at_pixels(images, gradients))
 
 
 @dataclass(frozen=True)
-class InputXGradient(Attribution):
+class InputXGradient(OnePass):
     """``(x - b) * gradient``, summed over colours (Shrikumar et al., 2016).
 
     x is the image as RGB in [0, 1], before the model normalises it, and b the baseline: what a linear network's score
@@ -39,14 +44,14 @@ class InputXGradient(Attribution):
         baseline: ``black``, ``white``, ``mean`` or ``blur``; see `baselines.fixed`.
     """
 
+    layers = (PIXELS,)
     baseline: str = "black"
 
     def __post_init__(self) -> None:
         check_name(self.baseline, FIXED)
 
-    def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
-        difference = images - fixed(self.baseline, model, images)
-        return (difference * _gradients(model, objective, images, rows)).sum(1)
+    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
+        return ((images - fixed(self.baseline, model, images)) * _at_pixels(images, gradients)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,12 @@ class VarGrad(NoisyGradients):
         first, second = both.unbind(1)
         variance = (second - first.square() / self.samples) / (self.samples - 1)
         return variance.clamp(min=0).mean(1)
+
+
+def _at_pixels(images: Tensor, gradients: Gradients) -> Tensor:
+    """The gradient at the images, in their precision; zero where the score does not depend on them."""
+    found = gradients[PIXELS]
+    return torch.zeros_like(images) if found is None else found.to(images.dtype)
 
 
 def _gradients(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:

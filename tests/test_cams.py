@@ -9,11 +9,13 @@ from torch.nn import functional
 
 from interpret_runs import variants
 from interpret_runs.activations import capture
-from interpret_runs.cam import Cam, cam_map_of_each, cam_maps
+from interpret_runs.cam import Cam
 from interpret_runs.cams import GradCam, GradCamPlusPlus, HiResCam, LayerCam, XGradCam
 from interpret_runs.finer_cam import METHODS, FinerCam
+from interpret_runs.gradient_maps import InputXGradient, Saliency
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Channel, Contrast, Direction, Layer, Logit, Neuron, Probability
+from interpret_runs.one_pass import map_of_each, maps_in_one_pass
 from interpret_runs.penalties import L2, TotalVariation
 from interpret_runs.score_cam import ScoreCam
 
@@ -79,7 +81,7 @@ def test_before_an_activation_in_place_what_the_layer_returned_is_read(pooled, i
 def test_methods_differ_where_gradients_do(model, images):
     with torch.no_grad():
         model.network[4] = nn.AdaptiveMaxPool2d(1)
-    maps = cam_maps(model, [cam("1", relu=False) for cam in CAMS], Logit(2), images)
+    maps = maps_in_one_pass(model, [cam("1", relu=False) for cam in CAMS], Logit(2), images)
     for one in range(len(CAMS)):
         for other in range(one):
             assert not torch.allclose(maps[one], maps[other], rtol=1e-3)
@@ -88,7 +90,7 @@ def test_methods_differ_where_gradients_do(model, images):
 def test_the_sums_of_x_grad_cam_and_hi_res_cam_are_equal(model, images):
     """Fu et al., 2020: both are the sum of gradient times activation."""
     model.network[4] = nn.AdaptiveMaxPool2d(1)
-    x_grad, hi_res = cam_maps(model, [XGradCam("1", relu=False), HiResCam("1", relu=False)], Logit(2), images)
+    x_grad, hi_res = maps_in_one_pass(model, [XGradCam("1", relu=False), HiResCam("1", relu=False)], Logit(2), images)
     torch.testing.assert_close(x_grad.sum((1, 2)), hi_res.sum((1, 2)))
 
 
@@ -314,10 +316,10 @@ def test_all_methods_and_layers_share_one_pass(images):
     network = networks.plain()
     network.insert(0, Counted())
     model = wrapped(network)
-    methods = [cam(layer, relu=False) for cam in CAMS for layer in ("1", "2", "4")]
-    cam_maps(model, methods, Logit(1), images)  # what is known of a model is found out once
+    methods = [*(cam(layer, relu=False) for cam in CAMS for layer in ("1", "2", "4")), Saliency(), InputXGradient()]
+    maps_in_one_pass(model, methods, Logit(1), images)  # what is known of a model is found out once
     network[0].calls = 0
-    together = cam_maps(model, methods, Logit((4, 0, 2, 2)), images)
+    together = maps_in_one_pass(model, methods, Logit((4, 0, 2, 2)), images)
     assert network[0].calls == 1
     for method, maps in zip(methods, together, strict=True):
         torch.testing.assert_close(maps, method(model, Logit((4, 0, 2, 2)), images), rtol=1e-9, atol=1e-12)
@@ -327,14 +329,14 @@ def test_runs_of_equal_images_and_units_pass_once(images):
     network = networks.plain()
     network.insert(0, Counted())
     model = wrapped(network)
-    methods = [GradCam("2"), HiResCam("2"), GradCam("4"), GradCam("2"), GradCam("2")]
+    methods = [GradCam("2"), Saliency(), GradCam("4"), GradCam("2"), InputXGradient()]
     places, targets = [0, 0, 0, 1, 0], (3, 3, 3, 3, 1)
     keys = list(zip(places, targets, strict=True))
     shown: list[int] = []
     network[0].register_forward_hook(lambda _module, args, _output: shown.append(len(args[0])))
-    cam_map_of_each(model, methods, Logit(targets), images[places], keys)
+    map_of_each(model, methods, Logit(targets), images[places], keys)
     shown.clear()
-    maps = cam_map_of_each(model, methods, Logit(targets), images[places], keys)
+    maps = map_of_each(model, methods, Logit(targets), images[places], keys)
     assert shown == [3]
     for method, place, target, found in zip(methods, places, targets, maps, strict=True):
         alone = method(model, Logit(target), images[[place]])[0]

@@ -7,14 +7,15 @@ from itertools import product
 from typing import Any
 
 from interpret_runs.runner import image_sets
-from interpret_runs.runner.cache import canonical, file_digest, short_digest
-from interpret_runs.runner.identity import FILE_KEYS, identity
+from interpret_runs.runner.cache import canonical, short_digest
+from interpret_runs.runner.files import digests_of
+from interpret_runs.runner.identity import identity
 from interpret_runs.runner.image_sets import ALL
 from interpret_runs.runner.labels import unit_label
 from interpret_runs.runner.nodes import Config, Path, node_at, nodes
 from interpret_runs.runner.summaries import summarise
 from interpret_runs.schedule import PRECISIONS
-from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, ModelSummary, is_weights_file
+from interpret_runs.summary import ModelSummary, is_weights_file
 
 # Keys of which runs in one batch may differ.
 UNITS = ("channel", "row", "column", "target", "against", "direction", "source")
@@ -25,7 +26,10 @@ ASKED = (("layer", "path"), ("objective", "layer"), ("attribution", "layer"))
 # Settings of objectives that are objectives themselves, beside the terms of a sum.
 PARTS = ("of", "left", "right", "first", "last")
 # Attributions that share one pass through the network, whatever their settings.
-SHARED_PASS = "interpret_runs.cams."
+SHARED_PASS = (
+    *("interpret_runs.cams.", "interpret_runs.gradient_maps.Saliency"),
+    "interpret_runs.gradient_maps.InputXGradient",
+)
 # Transforms that return images of the size they get where no size is asked for.
 KEEP_SIZE = ("interpret_runs.transforms.", "interpret_runs.corruptions.")
 
@@ -49,7 +53,7 @@ class Run:
         """Equal for runs that share everything but unit, seed and input image, or but maps made from one pass."""
         shared = {key: value for key, value in self.config.items() if key not in ("seed", "images")}
         if self.shares_pass:
-            shared["attribution"] = SHARED_PASS
+            shared["attribution"] = SHARED_PASS[0]
         for key in {"objective", "parameterisation"} & shared.keys():
             shared[key] = _without_units(shared[key])
         own = {key: value for key, value in self.digests.items() if key.split(".")[-1] not in ("images", "source")}
@@ -66,7 +70,7 @@ class Run:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Run":
-        """A run out of what `to_json` gives; a record will do, but for its id."""
+        """A run out of what `to_json` gives, whatever else is there."""
         values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         return cls(**{**values, "overrides": tuple(data.get("overrides", ()))})
 
@@ -153,11 +157,10 @@ def used_part(config: Config) -> Config:
 
 
 def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, Any]) -> Run:
-    digests: dict[str, str] = {}
     named = {group: choice for group, choice in choices.items() if group.partition("@")[0] in config}
     unit = ""
     if "model" in config:
-        summary = _close_model(config, digests)
+        summary = _close_model(config)
         _close_objective(config, summary)
         if "layer" in config["task"]:
             config["task"] = summary.resolve(config["task"])
@@ -168,7 +171,7 @@ def _closed(config: Config, choices: Mapping[str, str], composed: Mapping[str, A
             # As it was asked for: an alias, or a path.
             asked = [str((composed.get(part) or {}).get(key)) for part, key in ASKED]
             named["layer"] = next((name for name in asked if summary.aliases.get(name, name) in read), read[0])
-    _close_files(config, digests)
+    digests = digests_of(config)
     if "size" in config["task"]:
         config["task"]["size"] = _sides(config["task"]["size"])
     if "snapshots" in config["task"]:
@@ -212,27 +215,14 @@ def _require_parts(node: Config, path: Path) -> None:
             raise ValueError(f"{key}.{name} is {part!r}; choose an objective: objective@{key}.{name}=channel")
 
 
-def _close_model(config: Config, digests: dict[str, str]) -> ModelSummary:
-    """Make `config["model"]` exact; its weights' digest, if they are a file, goes to `digests`."""
+def _close_model(config: Config) -> ModelSummary:
+    """Make `config["model"]` exact."""
     model = config["model"]
     summary = summarise(model)
-    weights = model["weights"]
-    if weights is not None and is_weights_file(weights):
-        digests["model.weights"] = file_digest(weights, "model.weights")
-    else:
+    if model["weights"] is None or not is_weights_file(model["weights"]):
         model["weights"] = summary.weights
-        if model["name"] == EMBEDDED and summary.weights is not None:
-            # A later version may train it anew.
-            digests["model.weights"] = file_digest(str(EMBEDDED_WEIGHTS), "model.weights")
     model.update(mean=list(summary.mean), std=list(summary.std), input_size=list(summary.input_size))
     return summary
-
-
-def _close_files(config: Config, digests: dict[str, str]) -> None:
-    image_sets.close(config, digests)
-    for key in FILE_KEYS:
-        if file := config.get("parameterisation", {}).get(key):
-            digests[f"parameterisation.{key}"] = file_digest(file, f"parameterisation.{key}")
 
 
 def _close_sizes(config: Config, summary: ModelSummary) -> None:

@@ -14,12 +14,12 @@ from torch import Tensor
 from interpret_runs import memory
 from interpret_runs.activations import capture, class_scores
 from interpret_runs.attribution import Attribution
-from interpret_runs.cam import Cam, cam_map_of_each
 from interpret_runs.image_sets import loaded
 from interpret_runs.images import Picture, png_bytes
 from interpret_runs.metric import Explained, Metric
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
+from interpret_runs.one_pass import OnePass, map_of_each
 from interpret_runs.rendering import Rendering
 from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
@@ -122,7 +122,7 @@ def _maps(runs: Sequence[Run], model: VisionModel, objective: Objective, images:
     if not runs[0].shares_pass:
         return methods[0](model, objective, images)
     keys = [canonical([run.config["objective"], run.config["images"]]) for run in runs]
-    return cam_map_of_each(model, [cast(Cam, methods[place]) for place in range(len(runs))], objective, images, keys)
+    return map_of_each(model, [cast(OnePass, methods[place]) for place in range(len(runs))], objective, images, keys)
 
 
 def _numbers(

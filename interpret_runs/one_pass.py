@@ -1,0 +1,93 @@
+"""Maps that are read off one forward and one backward pass, and the pass that any number of them share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Hashable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from interpret_runs.activations import Activations
+from interpret_runs.attribution import Attribution
+from interpret_runs.objective import Objective
+from interpret_runs.scoring import activations, frozen
+from interpret_runs.summary import OPACITY, PIXELS
+from interpret_runs.variants import fitting, in_pieces
+
+Gradients = Mapping[str, Tensor | None]
+
+
+class OnePass(Attribution):
+    """An attribution that needs the outputs of some layers and the gradients of the score there, and no more."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[str, ...]:
+        """The layers that are read; ``image`` is the pixels."""
+
+    @abstractmethod
+    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
+        """The maps, (B, H, W), of the outputs of `layers` and the gradients there, None where the score has none."""
+
+    def require(
+        self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients
+    ) -> None:
+        """Raise LookupError where there is nothing to draw."""
+
+    def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+        return maps_in_one_pass(model, [self], objective, images, rows)[0]
+
+
+def maps_in_one_pass(
+    model: nn.Module, methods: Sequence[OnePass], objective: Objective, images: Tensor, rows: Tensor | None = None
+) -> list[Tensor]:
+    """The maps of each method, (B, H, W), from one forward and one backward pass for all methods and layers.
+
+    Raises:
+        LookupError: a layer of which a method can draw nothing.
+    """
+    rows = torch.arange(len(images), device=images.device) if rows is None else rows
+    layers = tuple(dict.fromkeys(layer for method in methods for layer in method.layers))
+    pieces: list[list[Tensor]] = [[] for _ in methods]
+
+    def work(start: int, stop: int) -> None:
+        part = images[start:stop]
+        seen, found = passed(model, objective, layers, part, rows[start:stop])
+        for method in methods:
+            method.require(model, objective, seen, found)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            drawn = [method.draw(model, part, seen, found) for method in methods]
+        for maps, one in zip(pieces, drawn, strict=True):
+            maps.append(one)
+
+    with torch.enable_grad(), frozen(model):
+        in_pieces(len(images), work, fitting(model, {*layers, *objective.layers} - {PIXELS, OPACITY}, images))
+    return [torch.cat(maps) for maps in pieces]
+
+
+def map_of_each(
+    model: nn.Module, methods: Sequence[OnePass], objective: Objective, images: Tensor, keys: Sequence[Hashable]
+) -> Tensor:
+    """Map i is that of ``methods[i]`` for image i and unit i, (B, H, W).
+
+    Equal `keys` promise the same image and unit, which then pass through the network once, whatever the methods.
+    """
+    place_of: dict[Hashable, int] = {}
+    places = [place_of.setdefault(key, len(place_of)) for key in keys]
+    rows = torch.tensor([places.index(place) for place in range(len(place_of))], device=images.device)
+    distinct = list(dict.fromkeys(methods))
+    maps = dict(zip(distinct, maps_in_one_pass(model, distinct, objective, images[rows], rows), strict=True))
+    return torch.stack([maps[method][place] for method, place in zip(methods, places, strict=True)])
+
+
+def passed(
+    model: nn.Module, objective: Objective, layers: Collection[str], images: Tensor, rows: Tensor | None
+) -> tuple[Activations, dict[str, Tensor | None]]:
+    """The layers' outputs, and the gradient of the sum of scores there; None where the sum does not depend on one."""
+    # With frozen weights only images that ask for gradients give the layers a graph.
+    seen = activations(model, objective, images.detach().requires_grad_(), rows, {PIXELS, *layers})
+    total = objective(seen).sum()
+    asked = [layer for layer in layers if seen[layer].requires_grad and total.requires_grad]
+    found = torch.autograd.grad(total, [seen[layer] for layer in asked], allow_unused=True) if asked else ()
+    return seen, {**dict.fromkeys(layers), **dict(zip(asked, found, strict=True))}
