@@ -38,8 +38,8 @@ def robust_limit(values: Tensor, share: float = 0.99) -> float:
     largest = limit_of(values)
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; it must be a number from 0 to 1")
-    magnitudes = values.detach().abs().flatten().sort().values
-    return float(magnitudes[int(share * (len(magnitudes) - 1))]) or largest
+    magnitudes = values.detach().abs().flatten()
+    return float(magnitudes.kthvalue(1 + int(share * (len(magnitudes) - 1))).values) or largest
 
 
 def shared_limit(maps: Iterable[Tensor], share: float = 0.99) -> float:

@@ -60,19 +60,34 @@ class Rendering:
 
     def scale_of(self, values: Tensor) -> float:
         """The value of the last colour of a map (H, W)."""
-        return self.limit or robust_limit(self._smoothed(values), self.share)
+        return self._scaled(values)[1]
 
     def heat_map(self, values: Tensor) -> Image.Image:
         """The map (H, W) with its colour bar; see `heat_maps.heat_map`."""
-        return heat_map(self._smoothed(values), self.scale_of(values), interpolation=self.interpolation)
+        return self._heat_map(*self._scaled(values))
 
     def overlay(self, image: Photograph, values: Tensor) -> Image.Image:
         """The map (H, W) as colours and lines over the image; see `heat_maps.overlay` and `heat_maps.contours`."""
-        drawn, limit = self._smoothed(values), self.scale_of(values)
+        return self._overlay(image, *self._scaled(values))
+
+    def pictures(self, image: Photograph, values: Tensor) -> tuple[Image.Image, Image.Image, float]:
+        """`heat_map`, `overlay` and `scale_of` at once, in less time than one after the other."""
+        drawn, limit = self._scaled(values)
+        return self._heat_map(drawn, limit), self._overlay(image, drawn, limit), limit
+
+    def _heat_map(self, drawn: Tensor, limit: float) -> Image.Image:
+        return heat_map(drawn, limit, interpolation=self.interpolation)
+
+    def _overlay(self, image: Photograph, drawn: Tensor, limit: float) -> Image.Image:
         picture = enlarged(photograph(image))
         if self.opacity:
             picture = overlay(picture, drawn, limit, opacity=self.opacity, interpolation=self.interpolation)
         return contours(picture, drawn, self.contours, limit, interpolation=self.interpolation)
+
+    def _scaled(self, values: Tensor) -> tuple[Tensor, float]:
+        """What is drawn of a map, and the value of its last colour."""
+        drawn = self._smoothed(values)
+        return drawn, self.limit or robust_limit(drawn, self.share)
 
     def _smoothed(self, values: Tensor) -> Tensor:
         if not self.smoothing or values.ndim != 2 or not values.numel():  # what is no map is refused where it is drawn

@@ -27,7 +27,7 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, in_threads, npy
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OUTPUT
 
@@ -71,12 +71,13 @@ class Attribute(Task):
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()
         with frozen(model), torch.no_grad():
-            scores = score(model, objective, images, torch.arange(len(images), device=device))
+            scores = score(model, objective, images, torch.arange(len(images), device=device)).cpu()
         numbers = _numbers(runs, model, objective, images, maps, pictures)
         progress(1.0)
-        top = class_scores(output).softmax(1).max(1)
-        outcomes = []
-        for place, run in enumerate(runs):
+        top, maps = class_scores(output).softmax(1).max(1), maps.cpu()
+
+        def outcome(place: int) -> Outcome:
+            run = runs[place]
             said = {
                 "picture": pictures[place].name,
                 "picture_label": pictures[place].label,
@@ -86,10 +87,9 @@ class Attribute(Task):
                 "predicted_probability": float(top.values[place]),
             }
             unit = _label_of_top(run, objectives[place], model)
-            outcomes.append(
-                _map_outcome(run, float(scores[place]), maps[place].cpu(), pictures[place], said, unit, text(run))
-            )
-        return outcomes
+            return _map_outcome(run, float(scores[place]), maps[place], pictures[place], said, unit, text(run))
+
+        return in_threads(outcome, len(runs))
 
 
 def _picture(run: Run, model: VisionModel) -> Picture:
@@ -188,12 +188,12 @@ def _map_outcome(
     if not values.isfinite().all() or not np.isfinite(value):
         return Outcome(None, numbers, error="the map or the score is not finite", unit=unit)
     rendering: Rendering = build(run.config["rendering"])
-    drawn = rendering.overlay(shown.pixels, values)
+    heat_map, drawn, limit = rendering.pictures(shown.pixels, values)
     if (drawn.height, drawn.width) == values.shape:  # not enlarged
         drawn = shown.in_whole(drawn)
     files = {
         "map": ("map.npy", npy(values)),
-        "heat_map": ("heat_map.png", png_bytes(rendering.heat_map(values), text)),
+        "heat_map": ("heat_map.png", png_bytes(heat_map, text)),
         "overlay": ("overlay.png", png_bytes(drawn, text)),
     }
-    return Outcome(value, {**numbers, "limit": rendering.scale_of(values)}, files, unit=unit)
+    return Outcome(value, {**numbers, "limit": limit}, files, unit=unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from interpret_runs.runner.runs import Run
 Progress = Callable[[float], None]
 Text = dict[str, str]
 Files = dict[str, tuple[str, bytes]]
+# Of those in which files are made: more find nothing to do, as Python does one thing at a time.
+MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Task(ABC):
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         """The outcomes of `runs`, in order. `text` gives the metadata of a run's images; `progress` takes 0 to 1."""
+
+
+def in_threads(outcome: Callable[[int], Outcome], count: int) -> list[Outcome]:
+    """Outcomes number 0 to `count` - 1; several are drawn and compressed at once, as the next batch waits for them."""
+    with ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads())) as threads:
+        return list(threads.map(outcome, range(count)))
 
 
 def picture(images: Tensor, text: Text) -> bytes:

@@ -30,7 +30,7 @@ from interpret_runs.runner.tasks.checks import (
     try_look,
     try_optimizer,
 )
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, in_threads
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import class_probabilities
@@ -128,11 +128,12 @@ class Visualise(Task):
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
         frame_steps = sorted(self.schedule(runs[0]).frame_steps)
         result = Result(model, found, looks, probabilities, self, frame_steps)
-        outcomes = []
-        for place, run in enumerate(runs):
+
+        def outcome(place: int) -> Outcome:
             own = None if among is None else among[:, place]
-            outcomes.append(result.outcome(place, made.images, objectives[place], own, text(run)))
-        return outcomes
+            return result.outcome(place, made.images, objectives[place], own, text(runs[place]))
+
+        return in_threads(outcome, len(runs))
 
     def _fresh_looks(
         self,
