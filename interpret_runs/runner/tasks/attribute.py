@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs import memory
-from interpret_runs.activations import capture, class_scores
+from interpret_runs.activations import Activations, capture, class_scores
 from interpret_runs.attribution import Attribution
 from interpret_runs.image_sets import loaded
 from interpret_runs.images import Picture, png_bytes
@@ -29,7 +29,7 @@ from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, in_threads, npy
 from interpret_runs.scoring import frozen, score
-from interpret_runs.summary import OUTPUT
+from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Attribute(Task):
         size = model.preprocessing.size
         fits = memory.check(model, objective.layers, size, 1, device)
         image = torch.zeros(1, 3, *size, device=device)
-        (first,), _ = _with_classes([objective], model, image, [0])  # whichever its label will be
+        first = _Seen(model, [objective], image, [0]).objectives([0])[0]  # whichever its label will be
         try_score(model, first, image)
         for method, mine in _by_method(runs, model):
             if method.exact and runs[0].config["compute"]["precision"] != "float32":
@@ -64,17 +64,17 @@ class Attribute(Task):
         pictures = [one.result() for one in loaded(sets, model.preprocessing, len(sets))]
         images = torch.stack([picture.pixels for picture in pictures]).to(device)
         asked = [objective_of(run, model) for run in runs]
-        objectives, output = _with_classes(asked, model, images, _labels(asked, model, pictures))
+        seen = _Seen(model, asked, images, [canonical(run.config["images"]) for run in runs])
+        objectives = seen.objectives(_labels(asked, model, pictures))
         objective = Objective.stack(objectives)
+        scores = seen.scores(objective).cpu()
         fast_model_of(runs[0], device, objective.layers, (images.shape[2], images.shape[3]))
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()
-        with frozen(model), torch.no_grad():
-            scores = score(model, objective, images, torch.arange(len(images), device=device)).cpu()
         numbers = _numbers(runs, model, objective, images, maps, pictures)
         progress(1.0)
-        top, maps = class_scores(output).softmax(1).max(1), maps.cpu()
+        top, maps = class_scores(seen.output).softmax(1).max(1), maps.cpu()
 
         def outcome(place: int) -> Outcome:
             run = runs[place]
@@ -166,13 +166,36 @@ def _labels(objectives: Sequence[Objective], model: VisionModel, pictures: Seque
     return found
 
 
-def _with_classes(
-    objectives: list[Objective], model: VisionModel, images: Tensor, labels: Sequence[int | None]
-) -> tuple[list[Objective], Tensor]:
-    """Objectives with `top1` and `label` made classes, and what the network says of the images."""
-    with frozen(model), torch.no_grad(), capture(model, [OUTPUT]) as forward:
-        output = forward(images)[OUTPUT]
-    return [one.for_images(output[i : i + 1], labels[i : i + 1]) for i, one in enumerate(objectives)], output
+class _Seen:
+    """What the network and some objectives, one an image, say of images in one forward pass.
+
+    Equal `keys` promise equal images, which pass once.
+    """
+
+    def __init__(
+        self, model: VisionModel, asked: Sequence[Objective], images: Tensor, keys: Sequence[Hashable]
+    ) -> None:
+        self.model, self.asked, self.images = model, asked, images
+        places = {key: place for place, key in reversed(list(enumerate(keys)))}
+        first = sorted(places.values())
+        layers = {OUTPUT, PIXELS}.union(*(one.layers for one in asked)) - {OPACITY}
+        with frozen(model), torch.no_grad(), capture(model, layers) as forward:
+            seen = forward(images[first])
+        mine = torch.tensor([first.index(places[key]) for key in keys], device=images.device)
+        self.outputs = {name: outputs[mine] for name, outputs in seen.items()}
+        self.output = self.outputs[OUTPUT]
+
+    def objectives(self, labels: Sequence[int | None]) -> list[Objective]:
+        """The objectives with `top1` and `label` made classes."""
+        return [one.for_images(self.output[i : i + 1], labels[i : i + 1]) for i, one in enumerate(self.asked)]
+
+    def scores(self, objective: Objective) -> Tensor:
+        """The scores of `objective`, of which row i is for image i, (B,)."""
+        rows = torch.arange(len(self.images), device=self.images.device)
+        with frozen(self.model), torch.no_grad():
+            if objective.sources:  # there are other pictures to be seen
+                return score(self.model, objective, self.images, rows)
+            return objective(Activations(self.outputs, rows, (self.images.shape[2], self.images.shape[3])))
 
 
 def _label_of_top(run: Run, objective: Objective, model: VisionModel) -> str | None:
