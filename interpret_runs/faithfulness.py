@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from interpret_runs.imputation import linear_imputation
-from interpret_runs.metric import Explained, Metric, ask, check_choice, check_counts, check_numbers, refuse
+from interpret_runs.metric import (
+    Explained,
+    Metric,
+    ask,
+    check_choice,
+    check_counts,
+    check_numbers,
+    refuse,
+    whole_scores,
+)
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import ClassObjective, Logit, Probability
 from interpret_runs.randomness import generator, noise
@@ -70,10 +79,14 @@ class Curve(Scored):
         counts = (torch.arange(self.steps + 1, device=maps.device) * ranks[0].numel() / self.steps).round()
 
         def make(places: Tensor, numbers: Tensor) -> Tensor:
+            numbers = numbers if self.inserts else numbers + 1
             first = (ranks[places] < counts[numbers, None, None])[:, None]
             return torch.where(first == self.inserts, images[places], fill[places])
 
-        answers = ask(explained, self.steps + 1, make, self.measured(explained.objective))
+        measured = self.measured(explained.objective)
+        whole = whole_scores(explained, measured)[:, None]
+        changed = ask(explained, self.steps, make, measured)
+        answers = torch.cat([changed, whole] if self.inserts else [whole, changed], 1)
         area = torch.trapezoid(answers, (counts / ranks[0].numel()).to(answers.dtype), dim=1)
         return {self.column: area.masked_fill(maps.flatten(1).isnan().any(1), torch.nan)}
 
@@ -120,12 +133,11 @@ class AverageDrop(Scored):
         shown = ((positive - low) / (high - low))[:, None]
         undefined = ~(high > low).flatten()
 
-        def make(places: Tensor, numbers: Tensor) -> Tensor:
-            images = explained.images[places]
-            masked = images * shown[places].nan_to_num().to(images.dtype)
-            return torch.where((numbers == 0)[:, None, None, None], images, masked)
+        def make(places: Tensor, _numbers: Tensor) -> Tensor:
+            return explained.images[places] * shown[places].nan_to_num().to(explained.images.dtype)
 
-        whole, masked = ask(explained, 2, make, self.measured(explained.objective)).unbind(1)
+        measured = self.measured(explained.objective)
+        whole, masked = whole_scores(explained, measured), ask(explained, 1, make, measured)[:, 0]
         drop = ((whole - masked).clamp(min=0) / whole).masked_fill(~(whole > 0), torch.nan)
         increase = (masked > whole).to(whole.dtype)
         return {

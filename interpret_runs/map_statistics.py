@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from interpret_runs.attribution import relative_error
-from interpret_runs.metric import Explained, Metric, ask
+from interpret_runs.metric import Explained, Metric, scores_of_picture, whole_scores
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Completeness(Metric):
     """
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        def make(places: Tensor, numbers: Tensor) -> Tensor:
-            return explained.images[places] * (numbers == 0)[:, None, None, None]
-
-        whole, black = ask(explained, 2, make).unbind(1)
+        whole = whole_scores(explained)
+        black = scores_of_picture(explained, torch.zeros_like(explained.images[:1]))
         error = relative_error(explained.maps, whole - black)
         return {"completeness_error_black": error.masked_fill(whole == black, torch.nan)}

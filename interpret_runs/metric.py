@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import torch
 from torch import Tensor, nn
 
+from interpret_runs.activations import Activations
 from interpret_runs.attribution import Attribution
 from interpret_runs.objective import Objective
-from interpret_runs.scoring import frozen
+from interpret_runs.scoring import activations, frozen
 from interpret_runs.variants import Make, scores_of
 
 
@@ -26,6 +28,7 @@ class Explained:
         maps: raw and signed, (B, H, W).
         masks: true on what the objective is about, (B, H, W); None where nobody knows.
         known: which images have a mask, (B,); all by default.
+        seen: what the network says of the images, where that is known: scores of them then cost no pass.
 
     Raises:
         ValueError: maps or masks that are not one an image, of its size.
@@ -39,6 +42,7 @@ class Explained:
     method: Attribution
     masks: Tensor | None = None
     known: Tensor | None = None
+    seen: Activations | None = None
 
     def __post_init__(self) -> None:
         count, _, height, width = self.images.shape
@@ -71,6 +75,26 @@ def ask(explained: Explained, count: int, make: Make, objective: Objective | Non
     wanted = objective or explained.objective
     with frozen(explained.model):
         return scores_of(explained.model, wanted, explained.images, explained.rows, count, make)
+
+
+def whole_scores(explained: Explained, objective: Objective | None = None) -> Tensor:
+    """The score of each image, (B,); of the explained objective by default."""
+    wanted, seen = objective or explained.objective, explained.seen
+    if seen is None or wanted.sources or not wanted.layers <= seen.keys():
+        return ask(explained, 1, lambda places, _: explained.images[places], wanted)[:, 0]
+    with torch.no_grad():
+        return wanted(Activations(seen, explained.rows, seen.image_size)).to(explained.images.dtype)
+
+
+def scores_of_picture(explained: Explained, picture: Tensor) -> Tensor:
+    """What one picture, (1, 3, H, W), scores with the unit of each image, (B,)."""
+    objective, count = explained.objective, len(explained.rows)
+    if objective.sources:
+        return ask(explained, 1, lambda places, _: picture.expand(len(places), -1, -1, -1))[:, 0]
+    with torch.no_grad(), frozen(explained.model):
+        seen = activations(explained.model, objective, picture, None)
+        shared = {name: outputs.expand(count, *outputs.shape[1:]) for name, outputs in seen.items()}
+        return objective(Activations(shared, explained.rows, seen.image_size)).to(explained.images.dtype)
 
 
 def refuse(metric: Metric, field: str, rule: str) -> ValueError:

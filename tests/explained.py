@@ -1,5 +1,7 @@
 """Batches of explained images, and the law that all metrics of them obey."""
 
+from dataclasses import replace
+
 import torch
 from networks import wrapped
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from interpret_runs.attribution import Attribution, gradients
 from interpret_runs.metric import Explained, Metric
 from interpret_runs.objective import Objective
 from interpret_runs.objectives import Logit
+from interpret_runs.scoring import activations, frozen
+from interpret_runs.summary import OUTPUT
 
 
 class Products(Attribution):
@@ -65,6 +69,10 @@ def batch_law(metric, model, objective, images, monkeypatch, masks=None) -> None
     alone = one_by_one(metric, given)
     assert all(value.shape == (len(images),) and value.is_floating_point() for value in alone.values())
     assert any(value.unique().numel() > 1 for value in alone.values())
+    with torch.no_grad(), frozen(model):
+        seen = activations(model, objective, images, given.rows, {OUTPUT})
+    for name, value in metric(replace(given, seen=seen)).items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-9, atol=1e-9, equal_nan=True)
     for at_once in (1, 3, 32):
         monkeypatch.setattr(variants, "AT_ONCE", at_once)
         together = metric(given)

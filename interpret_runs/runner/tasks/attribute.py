@@ -72,7 +72,7 @@ class Attribute(Task):
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()
-        numbers = _numbers(runs, model, objective, images, maps, pictures)
+        numbers = _numbers(runs, seen, objective, maps, pictures)
         progress(1.0)
         top, maps = class_scores(seen.output).softmax(1).max(1), maps.cpu()
 
@@ -126,21 +126,19 @@ def _maps(runs: Sequence[Run], model: VisionModel, objective: Objective, images:
 
 
 def _numbers(
-    runs: Sequence[Run],
-    model: VisionModel,
-    objective: Objective,
-    images: Tensor,
-    maps: Tensor,
-    pictures: Sequence[Picture],
+    runs: Sequence[Run], seen: _Seen, objective: Objective, maps: Tensor, pictures: Sequence[Picture]
 ) -> list[dict[str, Any]]:
     """What method and metrics say of each map, by index column; what is not defined for a map is left out."""
+    model, images = seen.model, seen.images
     known = torch.tensor([picture.mask is not None for picture in pictures], device=images.device)
     empty = torch.zeros(images.shape[2:], dtype=torch.bool)
     masks = torch.stack([empty if picture.mask is None else picture.mask for picture in pictures]).to(images.device)
     found: list[dict[str, Any]] = [{} for _ in runs]
     for method, mine in _by_method(runs, model):
         rows = torch.tensor(mine, device=images.device)
-        explained = Explained(model, objective, images[rows], rows, maps[rows], method, masks[rows], known[rows])
+        explained = Explained(
+            model, objective, images[rows], rows, maps[rows], method, masks[rows], known[rows], seen.of(rows)
+        )
         measured = dict(method.measure(model, objective, explained.images, explained.maps, rows))
         for key, metric in _metrics(runs[mine[0]]).items():
             for name, values in metric(explained).items():
@@ -195,7 +193,12 @@ class _Seen:
         with frozen(self.model), torch.no_grad():
             if objective.sources:  # there are other pictures to be seen
                 return score(self.model, objective, self.images, rows)
-            return objective(Activations(self.outputs, rows, (self.images.shape[2], self.images.shape[3])))
+            return objective(self.of(rows))
+
+    def of(self, rows: Tensor) -> Activations:
+        """What the network says of the images in these places."""
+        size = (self.images.shape[2], self.images.shape[3])
+        return Activations({name: outputs[rows] for name, outputs in self.outputs.items()}, rows, size)
 
 
 def _label_of_top(run: Run, objective: Objective, model: VisionModel) -> str | None:
