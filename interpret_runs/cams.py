@@ -32,9 +32,9 @@ class GradCamPlusPlus(Cam):
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
         # Divided by g**2, which underflows.
-        divisor = 2 + activation.sum((2, 3), keepdim=True) * gradient
-        alpha = torch.where(divisor == 0, 0, 1 / divisor)
-        return _weighted(activation, (alpha * gradient.relu()).sum((2, 3)))
+        divisor = torch.addcmul(gradient.new_tensor(2), activation.sum((2, 3), keepdim=True), gradient)
+        risen = gradient.relu().div_(divisor).masked_fill_(divisor == 0, 0)
+        return _weighted(activation, risen.sum((2, 3)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class LayerCam(Cam):
     """
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return (gradient.relu() * activation).sum(1)
+        return gradient.relu().mul_(activation).sum(1)
 
 
 def _weighted(activation: Tensor, weights: Tensor) -> Tensor:

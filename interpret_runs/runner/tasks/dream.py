@@ -17,6 +17,7 @@ from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing
 from interpret_runs.objective import Objective
 from interpret_runs.runner.build import build
+from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import refused, require_one_image, require_whole, try_look, try_optimizer
@@ -92,7 +93,9 @@ class Dream(Task):
     ) -> list[Outcome]:
         """Dream in pictures of one size."""
         runs, (first, _) = [run for run, _ in mine], mine[0]
-        model, pictures = model_of(first, device), torch.stack([one for _, one in mine])
+        pictures = torch.stack([one for _, one in mine])
+        height, width = (min(side, self.tile or side) for side in pictures.shape[2:])
+        model = fast_model_of(first, device, objective_of(first, model_of(first, device)).layers, (height, width))
         octaves = self._octaves()
         total = self.steps * len(octaves.sizes((pictures.shape[2], pictures.shape[3])))
         found = dream(
