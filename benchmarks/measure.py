@@ -1,6 +1,7 @@
 """What every benchmark shares: alternating runs, medians with their spread, a row in RESULTS.md."""
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -8,13 +9,21 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
+
+from interpret_runs.runner.worker import SPINS
+
+# As the command line has it. Torch reads it when it is loaded, so this module must come first.
+os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 ROOT = Path(__file__).parents[1]
 
 Function = Callable[[], object]
+Made = TypeVar("Made")
 
 
 def parser(purpose: str) -> argparse.ArgumentParser:
@@ -25,21 +34,37 @@ def parser(purpose: str) -> argparse.ArgumentParser:
     return made
 
 
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], repeats: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of `first` and `second`, run in turns so that a busy machine slows both."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for times, function in zip(seconds, (first, second), strict=True):
-            times.append(seconds_of(function))
-    return seconds
+def alternate(*functions: Function, repeats: int) -> list[list[float]]:
+    """Seconds of each function, run in turns so that a busy machine slows all."""
+    rounds = [[seconds_of(function) for function in functions] for _ in range(repeats)]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """How many times as long each run of the first took as its neighbour of the second."""
+    return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def seconds_of(function: Function) -> float:
+    return timed(function)[0]
+
+
+def timed(function: Callable[[], Made]) -> tuple[float, Made]:
+    """Seconds until a function and all that it left to a GPU is done, and what it returned."""
+    _wait()
     started = perf_counter()
-    function()
-    return perf_counter() - started
+    made = function()
+    _wait()
+    return perf_counter() - started, made
+
+
+def peak_memory() -> str:
+    """The most memory that this process has held so far: of the machine and, where there is one, of the GPU."""
+    host = f"{getrusage(RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return host
+    return f"{host}, GPU {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB"
 
 
 def command(*arguments: str, cwd: Path | None = None) -> float:
@@ -61,11 +86,18 @@ def report(name: str, result: str, bar: str, record: bool) -> None:
             stream.write("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n")
 
 
+def _wait() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def _machine() -> str:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return f"{gpu}, {platform.machine()}, {torch.get_num_threads()} threads"
+    tuned = os.environ.get("GLIBC_TUNABLES")
+    return f"{gpu}, {platform.machine()}, {torch.get_num_threads()} threads" + (f", {tuned}" if tuned else "")
 
 
 def _versions() -> str:

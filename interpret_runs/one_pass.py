@@ -30,9 +30,7 @@ class OnePass(Attribution):
     def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
         """The maps, (B, H, W), of the outputs of `layers` and the gradients there, None where the score has none."""
 
-    def require(
-        self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients
-    ) -> None:
+    def require(self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients) -> None:
         """Raise LookupError where there is nothing to draw."""
 
     def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
