@@ -39,6 +39,7 @@ SCENARIOS = {
     "start_up": "start_up.py",
     "index": "index.py",
     "overhead": "overhead.py",
+    "input_output": "input_output.py",
     "gallery": "gallery.py",
 }
 # What makes a script so small that it only shows that it runs.
@@ -52,6 +53,7 @@ QUICK = {
     "survey.py": "--images 64",
     "index.py": "--records 500",
     "overhead.py": "--runs 32",
+    "input_output.py": "--images 4 --steps 4",
     "gallery.py": "--runs 50",
 }
 

@@ -60,11 +60,13 @@ class Attribute(Task):
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         model = model_of(runs[0], device)
-        sets = [build(run.config["images"]) for run in runs]
-        pictures = [one.result() for one in loaded(sets, model.preprocessing, len(sets))]
+        keys = [canonical(run.config["images"]) for run in runs]
+        sets = {key: build(run.config["images"]) for key, run in zip(keys, runs, strict=True)}
+        read = [one.result() for one in loaded(sets.values(), model.preprocessing, len(sets))]
+        pictures = [dict(zip(sets, read, strict=True))[key] for key in keys]
         images = torch.stack([picture.pixels for picture in pictures]).to(device)
         asked = [objective_of(run, model) for run in runs]
-        seen = _Seen(model, asked, images, [canonical(run.config["images"]) for run in runs])
+        seen = _Seen(model, asked, images, keys)
         objectives = seen.objectives(_labels(asked, model, pictures))
         objective = Objective.stack(objectives)
         scores = seen.scores(objective).cpu()
