@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,16 @@ from torch.nn.parameter import is_lazy
 
 from interpret_runs import zoo
 from interpret_runs.checkpoint import load_state
+from interpret_runs.factory import imported
 from interpret_runs.layer_table import trace
 from interpret_runs.preprocessing import Preprocessing as Preprocessing
 from interpret_runs.shapes import CLASSES
 from interpret_runs.shapes_network import ShapesNetwork
 from interpret_runs.size import Size, height_and_width
-from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, Layer, ModelSummary, nearest
+from interpret_runs.summary import EMBEDDED, EMBEDDED_WEIGHTS, Layer, ModelSummary
+
+# What is known of the weights of a network from a factory where no file of them is given.
+FACTORY_WEIGHTS = "the weights that its factory gives it, random weights unless it loads some"
 
 
 class VisionModel(nn.Module):
@@ -162,7 +165,8 @@ def load(
     if found.file is not None and not blank:
         load_state(network, found.file, found.spare)
     if weights is None and not blank:
-        warnings.warn(f"{name} has random weights (model.weights=null, model.seed={seed})", stacklevel=2)
+        held = "random weights" if factory in (None, "timm") else FACTORY_WEIGHTS
+        warnings.warn(f"{name} has {held} (model.weights=null, model.seed={seed})", stacklevel=2)
     default, size = found.preprocessing, wanted or found.preprocessing.size
     preprocessing = Preprocessing(
         size,
@@ -229,7 +233,7 @@ def _own(factory: str, weights: str | None) -> zoo.Recipe:
     file = zoo.file_of(weights)
     if weights != file:
         raise LookupError(f"weights {weights!r} is not a file; model.factory takes null or a file")
-    return zoo.Recipe(_import(factory), Preprocessing((224, 224), 224), weights, file)
+    return zoo.Recipe(imported(factory), Preprocessing((224, 224), 224), weights, file)
 
 
 def _embedded(weights: str | None) -> zoo.Recipe:
@@ -262,22 +266,6 @@ def _without_storage() -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _import(factory: str) -> Any:
-    module, _, function = factory.partition(":")
-    if not module or not function:
-        raise LookupError(f"model.factory {factory!r} is neither timm nor of the form package.module:function")
-    try:
-        found = getattr(import_module(module), function, None)
-    except ImportError as error:
-        raise LookupError(
-            f"cannot import model.factory {factory!r}: {error}; it is package.module:function, found on PYTHONPATH"
-        ) from error
-    if found is None:
-        names = [n for n in dir(import_module(module)) if not n.startswith("_")]
-        raise LookupError(f"no function {function!r} in {module}; closest: {nearest(function, names)}")
-    return found
 
 
 def _read_labels(path: str) -> tuple[str, ...]:

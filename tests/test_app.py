@@ -131,7 +131,10 @@ def test_anyones_network_from_anyones_folder(folder, package):
     (record,) = records()
     assert record["unit"] == "fish" and record["config"]["model"]["name"] == "mine"
     assert record["choices"]["model"] == "mine"
-    assert "random weights" in done.err
+    assert done.err == (
+        "warning: mine has the weights that its factory gives it, random weights unless it loads some "
+        "(model.weights=null, model.seed=0)\n"
+    )
 
 
 def test_a_factory_is_found_in_a_notebooks_process_too(package, monkeypatch):

@@ -183,7 +183,7 @@ def test_charts_print_well(module, width, store):
     ("module", "settings", "error", "text"),
     [
         (bars, {"by": "atribution"}, LookupError, "figure.by: .*'atribution'; closest: attribution"),
-        (bars, {"within": "layr"}, LookupError, "'layr'; closest: layer"),
+        (bars, {"within": "layr"}, LookupError, "figure.within: .*'layr'; closest: layer"),
         (bars, {"value": "attribution"}, ValueError, "figure.value is 'attribution', which has no numbers.*score"),
         (bars, {"height": 0}, ValueError, "figure.height is 0; it is a number of inches"),
         (bars, {"filter": "seed > 9"}, ValueError, "selects none of 10 runs"),
@@ -200,6 +200,14 @@ def test_mistakes_name_what_is_wrong_and_the_next_step(module, settings, error, 
     with pytest.raises(error, match=text):
         drawn(module, rows, tmp_path, **settings)
     assert not (tmp_path / "chart.png").exists()
+
+
+@pytest.mark.parametrize(("module", "setting"), [(bars, "by"), (pivot, "rows")])
+def test_a_default_that_an_index_lacks_is_told_from_what_was_asked(module, setting, tmp_path):
+    rows = [run(tmp_path, "a", parameterisation="fourier", layer="late")]
+    said = f"figure.{setting} is 'attribution' by default, a column that no run here has; set figure.{setting}"
+    with pytest.raises(LookupError, match=f"^{said} to another, such as parameterisation, layer"):
+        drawn(module, rows, tmp_path)
 
 
 def test_a_series_that_histories_lack_names_those_there_are(store):

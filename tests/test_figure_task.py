@@ -87,6 +87,22 @@ def test_a_figure_that_cannot_be_drawn_is_one_line(swept):
     assert "closest: icml.column" in here(*FIGURE, where, "figure.width=icml.columns").error
 
 
+@pytest.mark.parametrize("out", ["channels.jpg", "paper/channels.TIFF", "channels.eps"])
+def test_a_file_of_another_format_is_refused(out, swept, tmp_path):
+    said = here(*FIGURE, f"outputs={swept}", f"task.out={tmp_path / out}")
+    assert said.error.endswith(f"{out}'; a figure's format is one of png, pdf, svg")
+    assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize("task", ["figure", "gallery", "sheet"])
+def test_a_store_of_which_no_record_can_be_read_is_one_line(task, tmp_path):
+    (tmp_path / "some" / "records").mkdir(parents=True)
+    (tmp_path / "some" / "records" / "a.jsonl").write_text("junk\n")
+    error = here(f"task={task}", f"outputs={tmp_path}", "name=some").error
+    assert error == f"no record in {tmp_path / 'some'} can be read; task=verify sets the damaged ones aside"
+    assert "plan: 1 runs" in here(*QUICK, f"outputs={tmp_path}", "name=some", "sweep.dry_run=true").out
+
+
 def test_a_wrong_format_is_told_before_anything_runs(tmp_path):
     wrong = here("-m", *QUICK, "objective.channel=3,5", "figure.formats=[jpg]", f"outputs={tmp_path}")
     assert "figure.formats has 'jpg'" in wrong.error and tree(tmp_path) == set()

@@ -64,7 +64,7 @@ def test_the_command_writes_a_page_and_says_where(store):
     write(store, "a", "b", content=png())
     done = here("task=gallery", "name=some")
     assert (done.status, done.err) == (0, "")
-    page = Path(done.out.strip())
+    page = Path(done.out.strip().removesuffix(" (open it in a browser)"))
     assert page == Path("outputs/some/gallery/index.html") and page.is_file()
     sources = page.read_text(encoding="utf-8")
     for name in ("gallery.css", "data.js", "main.js"):

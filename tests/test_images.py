@@ -21,6 +21,7 @@ from interpret_runs.images import (
     preprocess,
     to_pil,
     to_tensor,
+    with_text,
 )
 from interpret_runs.models import Preprocessing, load
 from interpret_runs.shapes import CLASSES, draw
@@ -107,6 +108,14 @@ def test_text_survives_the_round_trip(tmp_path: Path) -> None:
 
 def test_the_same_picture_gives_the_same_bytes() -> None:
     assert png_bytes(to_pil(random_image(5, 6)), {"a": "b"}) == png_bytes(to_pil(random_image(5, 6)), {"a": "b"})
+
+
+def test_text_is_added_to_a_picture_and_nothing_else_changes(tmp_path: Path) -> None:
+    picture, more = png_bytes(to_pil(random_image(5, 6)), {"a": "b"}), {"score": "1.5", "long": "鷗" * 5000}
+    (tmp_path / "image.png").write_bytes(with_text(picture, more))
+    assert png_text(tmp_path / "image.png") == {"a": "b", **more}
+    assert with_text(picture, more).endswith(picture[33:]), "what comes after the header"
+    assert with_text(picture, {}) == picture and with_text(b"GIF89a", more) == b"GIF89a"
 
 
 @pytest.mark.parametrize("key", ["", "k" * 80, "鷗"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from interpret_runs.images import png_bytes, png_text
+from interpret_runs.images import png_bytes, png_text, with_text
 from interpret_runs.runner.agreement import BYTES, CLOSE, OTHER, VALUES, agreement
 from interpret_runs.runner.members import members, told
 from interpret_runs.runner.runs import Run
@@ -69,33 +69,6 @@ def test_a_store_a_run_and_a_file_of_records_are_reproduced(kind, three):
     assert len(list(Path("again/runs").iterdir())) == 3
 
 
-def test_an_archive_is_reproduced_elsewhere_with_the_files_that_its_runs_read(folder, monkeypatch):
-    Path("pictures").mkdir()
-    for name, colour in (("a", "red"), ("b", "teal")):
-        Image.new("RGB", (70, 64), colour).save(f"pictures/{name}.png")
-    explain = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=1", "images=folder")
-    assert here("-m", *explain, "images.path=pictures", "images.item=all", NO_SHEET).status == 0
-    out = here("task=export", "task.archive=paper.zip").out
-    assert "paper.zip: 2 runs" in out and "task=reproduce task.source=paper.zip" in out
-    with zipfile.ZipFile("paper.zip") as packed:
-        names = {name.partition("/")[0] for name in packed.namelist()}
-    assert names >= {"records", "runs", "configs", "inputs", "inputs.json", "reproduce.sh", "README.txt"}
-    (folder / "other").mkdir()
-    shutil.move("paper.zip", "other/paper.zip")
-    shutil.rmtree("outputs")
-    shutil.rmtree("pictures")
-    monkeypatch.chdir(folder / "other")
-    done = reproduce("paper.zip")
-    assert done.status == 0 and done.out.count(BYTES) == 2, "the maps; pictures tell of other paths"
-    assert done.out.count(VALUES) == 4
-
-
-def test_an_export_takes_what_a_query_selects_and_what_was_executed_with_it(three):
-    assert here("-m", *QUICK, NO_SHEET, "layer=late", "objective.channel=5").status == 0
-    out = here("task=export", "task.archive=some.zip", "task.select='`objective.channel` == 1'").out
-    assert "some.zip: 3 runs" in out
-
-
 def test_what_is_not_as_it_was_is_said_and_another_score_is_a_failure(three, monkeypatch):
     (file,) = store().record_files()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -137,23 +110,6 @@ def test_what_cannot_be_reproduced_is_said_in_one_line(source, says, folder):
     assert not (folder / "outputs").exists()
 
 
-def test_mistakes_of_an_export_are_one_line(three):
-    Path("there.zip").touch()
-    for setting, says in (
-        ("task.archive=there.zip", "there.zip exists; remove it"),
-        ("task.archive=paper.tar", "it is the name of a .zip file"),
-        ("name=defualt", "no store 'defualt' in outputs; closest: default"),
-        ("task.select='scor > 1'", "is no query over the index"),
-        ("task.select='score > 1e9'", "selects no run"),
-    ):
-        more = [] if setting.startswith("task.archive") else ["task.archive=new.zip"]
-        assert says in here("task=export", setting, *more).error
-    assert (
-        "task.archive is not set" in here("task=export").error
-        and "task.source is not set" in here("task=reproduce").error
-    )
-
-
 def test_files_agree_by_bytes_then_by_values():
     def picture(level: int, note: str) -> bytes:
         return png_bytes(Image.new("RGB", (16, 16), (level, 0, 0)), {"note": note})
@@ -163,6 +119,52 @@ def test_files_agree_by_bytes_then_by_values():
     other = agreement(picture(1, "a"), picture(9, "a"), ".png")
     assert other.kind == CLOSE and other.largest == 8 and other.similarity is not None and other.similarity < 1
     assert agreement(b"a", b"b", ".txt").kind == OTHER
+
+
+def test_a_picture_tells_its_score_and_fails_on_another(three):
+    score = records()[1]["score"]
+    told_of = json.loads(png_text(three[1])["interpret-runs.outcome"])
+    assert told_of == {"score": score, "unit": "channel 1"}
+    done = reproduce(three[1])
+    assert done.status == 0 and done.out.count(f"{score:.4g}") == 2, "then and now"
+    other = with_text(unscored(three[1]), {"interpret-runs.outcome": json.dumps({"score": 2 * score + 1})})
+    Path("other.png").write_bytes(other)
+    done = reproduce("other.png")
+    assert done.status == 1 and VALUES in done.out
+    assert "1 of 1 not reproduced: failed, or a score more than 15 % off" in done.out
+
+
+def test_a_picture_that_does_not_tell_its_score_says_so(three):
+    Path("old.png").write_bytes(unscored(three[1]))
+    done = reproduce("old.png")
+    assert done.status == 0 and "the score of then is not known: scores were not compared" in done.out
+
+
+def unscored(picture: Path) -> bytes:
+    """A picture as it was written before it told a score."""
+    text = png_text(picture)
+    del text["interpret-runs.outcome"]
+    with Image.open(picture) as image:
+        return png_bytes(image, text)
+
+
+@pytest.mark.parametrize("target", ["top1", "label"])
+def test_a_target_that_each_image_brings_is_asked_for_again(target, folder):
+    explain = ("task=attribute", "attribution=saliency", "objective=logit", f"objective.target={target}")
+    assert here("-m", *explain, "images.item=range(0,3)", "metrics=none", NO_SHEET).status == 0
+    units = {record["unit"] for record in records()}
+    assert target not in units and {record["unit_asked"] for record in records()} == {target}
+    done = reproduce(store().root, "task.keep=again")
+    assert done.status == 0 and done.out.count(BYTES) == 9, done.out
+    assert all(unit in done.out for unit in units)
+
+
+def test_a_run_that_is_executed_again_writes_the_same_bytes(folder):
+    explain = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=top1", "metrics=none")
+    assert here(*explain).status == 0
+    assert here(f"batch.ids=['{records()[0]['run_id']}']").status == 0
+    first, second = (record["artefacts"] for record in records())
+    assert first == second
 
 
 def test_a_picture_tells_its_batch_and_machine(three):

@@ -494,6 +494,18 @@ def test_composed_units_have_names(overrides, unit):
     assert the_run(*overrides).unit == unit
 
 
+def test_the_source_of_ones_own_network_is_part_of_what_a_run_is(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "edited_net.py"
+    custom = ("model=custom", "model.factory=edited_net:plain", "model.input_size=16", "layer.path='0'")
+    found = []
+    for change in ("", "# changed\n", ""):
+        source.write_text(f"from networks import plain\n{change}")
+        found.append(the_run(*custom))
+    assert found[0].id == found[2].id != found[1].id
+    assert found[0].digests.keys() == {"model.factory"} and found[0].batch_key() != found[1].batch_key()
+
+
 def test_a_layer_that_yaml_reads_as_a_number_is_a_name():
     custom = ("model=custom", "model.factory=networks:plain", "model.input_size=16")
     assert the_run(*custom, "layer.path=2").config["objective"]["layer"] == "2"

@@ -7,8 +7,9 @@ from interpret_runs.runner.backend import Here
 from interpret_runs.runner.index import write_index
 from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.progress import bar, batch, console, say
+from interpret_runs.runner.record import run_of
 from interpret_runs.runner.results import RunsFailedError, restore_index
-from interpret_runs.runner.runs import Run, close
+from interpret_runs.runner.runs import close
 from interpret_runs.runner.slots import memory_format_of, named
 from interpret_runs.runner.store import Record, Store, existing, now
 from interpret_runs.runner.sweep import check, plan_of
@@ -78,7 +79,7 @@ def run_again(config: Config, ids: Sequence[str]) -> None:
         raise LookupError(f"no run {missing[0]!r} in {store.root}; closest: {close} (in quotes: \"batch.ids=['ID']\")")
     made: dict[str, Record] = {}
     for name in ids:
-        run = Run.from_json({**records[name], "id": name})
+        run = run_of(records[name])
         with bar(1), batch(1) as progress:
             compute = config["compute"]
             device, layout = named(compute["device"])[0], memory_format_of(compute)

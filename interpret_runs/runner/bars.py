@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+BY = "attribution"
 THICK = 0.15  # inches of a bar
 
 
@@ -25,7 +26,7 @@ def bars(
     root: Path,
     out: Path,
     title: str = "",
-    by: str = "attribution",
+    by: str = BY,
     value: str = "score",
     within: str | None = None,
     sort: bool = False,
@@ -51,7 +52,8 @@ def bars(
     """
     files_of(out, formats)
     shown, called = shown_runs(index, filter), Labels(labels or {})
-    require_columns(shown, [by, within] if within else [by], "by")
+    require_columns(shown, [by], "by", BY)
+    require_columns(shown, [within] if within else [], "within")
     require_numbers(shown, value, "value")
     parts = split(shown, by, called)
     inner = list(split(shown, within, called))

@@ -28,7 +28,7 @@ def estimate(planned: Plan, store: Store, compute: Mapping[str, Any]) -> str:
     workers = len(names) * max(1, workers_of(compute["per_device"]))
     where = f"{', '.join(names)}: {workers} batch{'es' * (workers > 1)} at a time"
     kinds = Counter(_features(run) for batch in planned.batches for run in batch)
-    if not store.record_states() or not kinds:
+    if not store.finished() or not kinds:
         return where
     table = load_index(store.root)
     known = {kind: seconds for kind in kinds if (seconds := _seconds(table, kind)) is not None}
@@ -53,8 +53,6 @@ def _features(run: Run) -> tuple[str, ...]:
 
 def _seconds(table: pd.DataFrame, kind: tuple[str, ...]) -> float | None:
     """The mean seconds of finished runs that share most of `kind`; None where none is alike in task and model."""
-    if "status" not in table:
-        return None
     rows, best = table[(table.status == "ok") & table.seconds.notna()], None
     for place, (name, value) in enumerate(zip(ALIKE, kind, strict=True)):
         if name in rows and value:

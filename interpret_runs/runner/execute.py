@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from interpret_runs import __version__, trained
+from interpret_runs.images import with_text
 from interpret_runs.memory_format import CONTIGUOUS, format_of, lay_out
 from interpret_runs.runner import provenance
 from interpret_runs.runner.build import build
@@ -24,7 +25,7 @@ from interpret_runs.runner.layout import laid_out
 from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.plan import halves
-from interpret_runs.runner.record import keep, record_of
+from interpret_runs.runner.record import OUTCOME, keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import AUTO
 from interpret_runs.runner.store import Record, Store, StoreError, now
@@ -129,8 +130,9 @@ class _Batch:
         ids = [run.id for run in runs]
         records = []
         for run, outcome in zip(runs, outcomes, strict=True):
+            ended = {OUTCOME: json.dumps({"score": outcome.score, "unit": outcome.unit or run.unit})}
             artefacts = {
-                name: self.store.write_artefact(run.id, file, content)
+                name: self.store.write_artefact(run.id, file, with_text(content, ended))
                 for name, (file, content) in outcome.files.items()
             }
             result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from interpret_runs.runner.print_names import in_print, in_words
 from interpret_runs.summary import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns that most indexes have.
+OTHERS = ("parameterisation", "objective", "transform", "layer", "model")
 # Aliases of layers, in the order of the network.
 DEPTH = ("early", "middle", "late", "logits")
 GAP = "–"
 # What a setting of these names is called by its value alone.
-NAMES = ("path", "name", "picture", "unit")
-FILES = ("picture",)  # of which the ending says nothing
+NAMES = ("path", "name", "picture", "unit", "weights")
 
 
 def plain(value: Any) -> str:
@@ -44,10 +45,16 @@ def named(names: object, setting: str) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def require_columns(index: pd.DataFrame, names: Iterable[str], setting: str) -> None:
-    """Raises LookupError where the index lacks a column, with the nearest there are."""
+def require_columns(index: pd.DataFrame, names: Iterable[str], setting: str, usual: str = "") -> None:
+    """Raises LookupError where the index lacks a column, with the nearest there are; `usual` is the default."""
     known = list(map(str, index.columns))
     for name in names:
+        if name not in known and name == usual:
+            others = ", ".join(other for other in OTHERS if other in known)
+            raise LookupError(
+                f"figure.{setting} is {usual!r} by default, a column that no run here has; set figure.{setting} to "
+                f"another, such as {others or 'task'}"
+            )
         if name not in known:
             raise LookupError(
                 f"figure.{setting}: the index has no column {name!r}; closest: {nearest(name, known)} "
@@ -92,9 +99,11 @@ class Labels:
     Args:
         texts: of names of columns and of values, ``{fourier: Fourier, score: Activation}``; for the values of one
             column alone ``{objective.channel: {12: stripes}}``.
+        usual: what values of a column are called where `texts` have nothing on them.
     """
 
     texts: Mapping[Any, Any] = field(default_factory=dict)
+    usual: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.texts, Mapping):
@@ -105,19 +114,19 @@ class Labels:
     def name(self, column: str) -> str:
         """Of a column: its label, or the last part of its name in words."""
         label = self.texts.get(column)
-        return str(label) if label is not None and not isinstance(label, Mapping) else _words(column.rpartition(".")[2])
+        return str(label) if label is not None and not isinstance(label, Mapping) else in_words(column.rpartition(".")[2])
 
     def value(self, column: str, value: str) -> str:
         """Of a value: its label, or the value; with the column's name where the value alone says little."""
         if (label := self._own(column).get(value, self._common(value))) is not None:
             return str(label)
-        if not value:
+        if (label := self.usual.get(column, {}).get(value)) is not None:
+            return label
+        if not value and column != "model.weights":
             return GAP
-        setting = column.rpartition(".")[2]
-        if setting in FILES:
-            value = value.removesuffix(PurePath(value).suffix)
         told = _number(value) is None and value not in ("True", "False")
-        return _words(value) if told or setting in NAMES else f"{self.name(column)} {value}"
+        by_itself = told or column.rpartition(".")[2] in NAMES
+        return in_print(column, value) if by_itself else f"{self.name(column)} {value}"
 
     def ordered(self, column: str, values: Iterable[str]) -> list[str]:
         """Distinct values: by number, or in the order of the labels, of layers in a network, and else of appearance."""
@@ -135,10 +144,6 @@ class Labels:
     def _common(self, value: str) -> Any:
         label = self.texts.get(value)
         return None if isinstance(label, Mapping) else label
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _number(value: str) -> float | None:

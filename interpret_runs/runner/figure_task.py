@@ -12,6 +12,9 @@ from interpret_runs.runner.progress import say
 from interpret_runs.runner.results import figure_files, figure_of
 from interpret_runs.runner.store import existing
 
+# Endings that ask for a format, and are no part of a name as in `channels.v2`.
+OTHER_FORMATS = (".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".eps", ".ps")
+
 
 def show(config: Mapping[str, Any]) -> None:
     """Draw the figure of group ``figure`` from the store's index, and say where it is.
@@ -28,6 +31,8 @@ def show(config: Mapping[str, Any]) -> None:
     if out is not None and out.suffix.lstrip(".") in FORMATS:
         drawn["formats"] = [out.suffix.lstrip(".")]
     elif out is not None:
+        if out.suffix.lower() in OTHER_FORMATS:
+            raise ValueError(f"task.out is {asked!r}; a figure's format is one of {', '.join(FORMATS)}")
         out = out.with_name(f"{out.name}.png")
     settings = {**config, "figure": drawn}
     draw = figure_of(settings)

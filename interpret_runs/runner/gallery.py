@@ -23,7 +23,7 @@ def show(config: Mapping[str, Any]) -> None:
     """
     store = existing(config["outputs"], config["name"])
     page = write_gallery(store, config["task"]["thumbnail"], config["task"]["layers"])
-    say(str(page))
+    say(f"{page} (open it in a browser)")
 
 
 def write_gallery(store: Store, thumbnail: int = 224, layers: bool = True) -> Path:

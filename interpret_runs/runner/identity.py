@@ -5,10 +5,8 @@ from typing import Any
 
 from interpret_runs.runner import image_sets
 from interpret_runs.runner.cache import canonical
+from interpret_runs.runner.files import FACTORY, FILE_KEYS, WEIGHTS
 from interpret_runs.runner.nodes import Config
-
-# Settings of parameterisations that name a file.
-FILE_KEYS = ("statistics", "mask")
 
 
 def identity(config: Config, digests: dict[str, str]) -> Any:
@@ -19,8 +17,10 @@ def identity(config: Config, digests: dict[str, str]) -> Any:
         model.pop(key, None)
     if model.get("weights") is not None:
         model.pop("seed", None)
-    if "model.weights" in digests:
-        model["weights"] = {"sha256": digests["model.weights"]}
+    if WEIGHTS in digests:
+        model["weights"] = {"sha256": digests[WEIGHTS]}
+    if FACTORY in digests:
+        model["factory"] = {"name": model["factory"], "sha256": digests[FACTORY]}
     task = hashed["task"]
     task.pop("images_at_once", None)
     if "animation" in task and task["animation"] is None:

@@ -38,14 +38,17 @@ def load_index(folder: str | Path) -> pd.DataFrame:
     ``index.parquet``, or made anew from the records where that is missing, damaged, or not of all of them.
 
     Raises:
-        FileNotFoundError: no such store.
+        FileNotFoundError: no such store, or none of its records can be read.
     """
     folder = Path(folder).resolve()
     store = Store.at(folder)
     if not store.record_states():
         raise FileNotFoundError(f"no records in {folder}; a store is outputs/<name>, made by a run")
     kept = _kept(store) if is_fresh(store) else None
-    return build(store) if kept is None else kept
+    table = build(store) if kept is None else kept
+    if table.empty:
+        raise FileNotFoundError(f"no record in {folder} can be read; task=verify sets the damaged ones aside")
+    return table
 
 
 def is_fresh(store: Store) -> bool:
@@ -65,20 +68,23 @@ def is_fresh(store: Store) -> bool:
 def write_index(store: Store) -> pd.DataFrame:
     """Build the index and keep it as ``index.parquet`` and ``index.csv``, and the catalogue it is made from."""
     import pyarrow as pa
-    import pyarrow.csv as pc
     import pyarrow.parquet as pq
 
     begun, made_from = time_ns(), _digest(store)  # before reading: what another sweep writes meanwhile makes it old
     table = _table(keep_catalogue(store))
-    rows = pa.Table.from_pandas(table, preserve_index=False)
+    rows = _rows(table)
     rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), MADE_FROM: made_from})
-    csv, parquet = pa.BufferOutputStream(), pa.BufferOutputStream()
-    pc.write_csv(rows, csv)
+    parquet = pa.BufferOutputStream()
     pq.write_table(rows, parquet, write_page_checksum=True)
     # Equal dates tell that two files were made together, whatever other sweeps write in between.
-    store.write(store.index_file("csv"), csv.getvalue().to_pybytes(), begun)
+    store.write(store.index_file("csv"), _csv(rows), begun)
     store.write(store.index_file("parquet"), parquet.getvalue().to_pybytes(), begun)
     return table
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """Rows of an index as ``index.csv`` holds them."""
+    return _csv(_rows(table))
 
 
 def keep_catalogue(store: Store) -> Catalogue:
@@ -200,6 +206,22 @@ def _mixed(values: list[Any]) -> pd.Series[Any]:
 def _text(value: Any) -> str:
     """`value` in words; half a character, as in the names of some files, as Python escapes it."""
     return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _rows(table: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(table, preserve_index=False)
+
+
+def _csv(rows: pa.Table) -> bytes:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    csv = pa.BufferOutputStream()
+    pc.write_csv(rows, csv)
+    content: bytes = csv.getvalue().to_pybytes()
+    return content
 
 
 def _kept(store: Store) -> pd.DataFrame | None:

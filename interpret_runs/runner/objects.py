@@ -8,6 +8,7 @@ from interpret_runs.models import VisionModel, load
 from interpret_runs.objective import Objective
 from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
+from interpret_runs.runner.files import FACTORY, WEIGHTS
 from interpret_runs.runner.runs import Run
 
 MODELS_KEPT = 2
@@ -17,7 +18,7 @@ _loaded: dict[str, VisionModel] = {}
 
 def model_of(run: Run, device: torch.device) -> VisionModel:
     """The run's network on `device`; the last few stay loaded."""
-    key = canonical([run.config["model"], run.digests.get("model.weights"), str(device)])
+    key = canonical([run.config["model"], *map(run.digests.get, (WEIGHTS, FACTORY)), str(device)])
     if key not in _loaded:
         while len(_loaded) >= MODELS_KEPT:
             _loaded.pop(next(iter(_loaded)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+ROWS, COLUMNS = "attribution", "layer"
 ROW = 0.2  # inches
 COLOURS = "cividis"  # the same to all kinds of colour vision
 
@@ -28,8 +29,8 @@ def pivot(
     root: Path,
     out: Path,
     title: str = "",
-    rows: str = "attribution",
-    columns: str = "layer",
+    rows: str = ROWS,
+    columns: str = COLUMNS,
     value: str = "score",
     digits: int = 3,
     filter: str | None = None,
@@ -59,8 +60,8 @@ def pivot(
     if isinstance(digits, bool) or not isinstance(digits, int) or digits < 1:
         raise ValueError(f"figure.digits is {digits!r}; it must be a whole number from 1 on")
     shown, called = shown_runs(index, filter), Labels(labels or {})
-    for setting, name in (("rows", rows), ("columns", columns)):
-        require_columns(shown, [name], setting)
+    require_columns(shown, [rows], "rows", ROWS)
+    require_columns(shown, [columns], "columns", COLUMNS)
     require_numbers(shown, value, "value")
     down, beside = split(shown, rows, called), list(split(shown, columns, called))
     cells = {(row, one): part for row, mine in down.items() for one, part in split(mine, columns, called).items()}

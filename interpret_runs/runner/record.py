@@ -7,6 +7,9 @@ from interpret_runs.runner import provenance
 from interpret_runs.runner.runs import Run, task_name
 from interpret_runs.runner.store import Record, Store, now
 
+# The text of a run's pictures that tells what came of it; what made it is told by that of the project's name.
+OUTCOME = "interpret-runs.outcome"
+
 
 def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **result: Any) -> Record:
     """What is kept of `run`; a failed one has an `error` among its results.
@@ -25,6 +28,7 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         "traceback": _writable(result.get("traceback")),
         "task": task_name(run.config),
         "unit": result.get("unit") or run.unit,
+        "unit_asked": run.unit,
         "score": result.get("score"),
         "metrics": result.get("metrics", {}),
         "history": result.get("history"),
@@ -43,6 +47,12 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         "memory_format": result.get("memory_format"),
         "finished": now(),
     }
+
+
+def run_of(record: Record) -> Run:
+    """The run that a record is of, with the unit that was asked for: `top1`, not the class that it came to."""
+    unit = record.get("unit_asked", record.get("unit"))
+    return Run.from_json({**record, "id": record["run_id"], "unit": unit or ""})
 
 
 def _writable(text: str | None) -> str | None:

@@ -12,8 +12,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from interpret_runs.runner import image_sets, provenance
+from interpret_runs.runner import provenance
 from interpret_runs.runner.agreement import Agreement, agreement, read
+from interpret_runs.runner.files import digests_of
 from interpret_runs.runner.progress import Batch, bar, console, say
 from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.runs import Run
@@ -58,7 +59,9 @@ def show(config: Mapping[str, Any]) -> None:
     _show_table(replays)
     for line in sorted({line for one in replays for line in differences(one)}):
         say(line)
-    if not all(one.well for one in replays):
+    if wrong := sum(not one.well for one in replays):
+        apart = f"a score more than {100 * TOLERANCE:.0f} % off"
+        say(f"{wrong} of {len(replays)} not reproduced: failed, or {apart}", style="red")
         raise RunsFailedError
 
 
@@ -129,6 +132,8 @@ def differences(one: Replay) -> list[str]:
         if then.get(name) is not None and then[name] != today[name]:
             lines.append(f"{name.replace('_', ' ')}: {then[name]} then, {today[name]} now")
     lines += _code(then.get("git"), today.get("git"))
+    if one.panel.score is None and today["score"] is not None:
+        lines.append("the score of then is not known: scores were not compared")
     if one.panel.missing:
         lines.append("the batch that made it is not known: runs were executed alone, and rounding differs")
     return lines
@@ -146,12 +151,16 @@ def _code(then: Mapping[str, Any] | None, today: Mapping[str, Any] | None) -> li
 
 def _require_files(found: Sequence[Panel], alone: bool) -> None:
     """Raise where a file that runs read is gone; say where it has another content."""
+    changed = set()
     for run in {run.id: run for panel in found for run in ([panel.run] if alone else panel.batch)}.values():
-        digests: dict[str, str] = {}
-        image_sets.close(run.config, digests)
-        for key, digest in digests.items():
-            if run.digests.get(key, digest) != digest:
-                console.print(f"{key} has another content than then", style="yellow", highlight=False)
+        try:
+            present = digests_of(run.config)
+        except FileNotFoundError as error:
+            step = "put it there, or take an archive that holds it: task=export, for weights with task.weights=true"
+            raise FileNotFoundError(f"{error} (run {run.id}); {step}") from None
+        changed |= {key for key, digest in present.items() if run.digests.get(key, digest) != digest}
+    for key in sorted(changed):
+        console.print(f"{key} has another content than then", style="yellow", highlight=False)
 
 
 def _show_table(replays: Sequence[Replay]) -> None:

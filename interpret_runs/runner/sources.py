@@ -11,7 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from interpret_runs.runner.archive import unpacked
+from interpret_runs.runner.inputs import import_from, relocated
 from interpret_runs.runner.members import members
+from interpret_runs.runner.record import OUTCOME, run_of
 from interpret_runs.runner.record_files import read_lines
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store
@@ -50,14 +52,14 @@ def panels(source: str | Path, outputs: str, open_until: ExitStack) -> list[Pane
     path = Path(source).expanduser().absolute()
     if not path.exists():
         raise FileNotFoundError(f"task.source={str(source)!r} does not exist; it is {TAKEN}")
+    if path.suffix == ".zip" and path.is_file():
+        path = unpacked(path, Path(open_until.enter_context(TemporaryDirectory())))
     if path.is_dir():
-        return _of_folder(path)
-    if path.suffix == ".zip":
-        return _of_folder(unpacked(path, Path(open_until.enter_context(TemporaryDirectory()))))
+        return _of_store(*_in_folder(path), open_until)
     if path.suffix == ".jsonl":
-        return _of_store(Store.at(path.parents[1]), [line["run_id"] for line in _lines(path)])
+        return _of_store(Store.at(path.parents[1]), [line["run_id"] for line in _lines(path)], open_until)
     told = _told(path)
-    return _of_figure(path, told, outputs) if "figure" in told else [_of_picture(path, told)]
+    return _of_store(*_in_figure(path, told, outputs), open_until) if "figure" in told else [_of_picture(path, told)]
 
 
 def _told(path: Path) -> Mapping[str, Any]:
@@ -74,10 +76,10 @@ def _told(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{foreign} ({error})") from None
     try:
-        told: Mapping[str, Any] = json.loads(text["interpret-runs"])
-    except (LookupError, ValueError):
+        told: dict[str, Any] = json.loads(text["interpret-runs"])
+        return {**told, "outcome": json.loads(text.get(OUTCOME, "{}"))}
+    except (LookupError, TypeError, ValueError):
         raise ValueError(foreign) from None
-    return told
 
 
 def _of_picture(path: Path, told: Mapping[str, Any]) -> Panel:
@@ -86,40 +88,44 @@ def _of_picture(path: Path, told: Mapping[str, Any]) -> Panel:
         run = Run(told["run_id"], told["config"], told["digests"], unit=told.get("unit", ""))
         batch = tuple(members(run, told["batch"])) if "batch" in told else (run,)
         machine = {key: told.get(key) for key in MACHINE}
-    except (LookupError, TypeError, ValueError) as error:
+        score = told["outcome"].get("score")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} says too little of its run: {error!r}; was it changed by another program?") from None
-    return Panel(run, batch, machine, {"": path}, missing=0 if "batch" in told else -1)
+    return Panel(run, batch, machine, {"": path}, score, missing=0 if "batch" in told else -1)
 
 
 MACHINE = ("device", "threads", "versions", "git", "weights_digest", "memory_format")
 
 
-def _of_figure(path: Path, told: Mapping[str, Any], outputs: str) -> list[Panel]:
-    """The runs that a figure shows, from the store that it lies in, or of the name that it tells."""
+def _in_figure(path: Path, told: Mapping[str, Any], outputs: str) -> tuple[Store, Collection[str]]:
+    """The runs that a figure shows, in the store that it lies in, or of the name that it tells."""
     for root in (path.resolve().parents[1], Path(outputs).expanduser() / str(told.get("store"))):
         if (root / "records").is_dir():
-            return _of_store(Store.at(root), told["runs"])
+            return Store.at(root), told["runs"]
     raise FileNotFoundError(f"{path} shows runs of store {told.get('store')!r}, which is not in {outputs}: outputs=")
 
 
-def _of_folder(path: Path) -> list[Panel]:
-    """A store, or the folder of one run."""
+def _in_folder(path: Path) -> tuple[Store, Collection[str]]:
+    """The runs of a store, or the one whose folder it is."""
     if (path / "records").is_dir():
         store = Store.at(path.resolve())
-        return _of_store(store, list(store.finished()))
+        return store, list(store.finished())
     root = path.resolve().parents[1]
     if path.resolve().parent.name == "runs" and (root / "records").is_dir():
-        return _of_store(Store.at(root), [path.resolve().name])
+        return Store.at(root), [path.resolve().name]
     raise ValueError(f"{path} is not the folder of a store or of a run in one; task.source is {TAKEN}")
 
 
-def _of_store(store: Store, ids: Collection[str]) -> list[Panel]:
-    records = store.newest(ids)
+def _of_store(store: Store, ids: Collection[str], open_until: ExitStack) -> list[Panel]:
+    """From the records of a store; those of an unpacked archive read what is in it."""
+    records = relocated(store.newest(ids), store.root)
     if missing := [name for name in ids if name not in records]:
         raise LookupError(
             f"no record of run {missing[0]} in {store.root}; closest: {nearest(missing[0], list(store.finished()))}"
         )
-    around = store.newest({member for record in records.values() for member in record.get("batch", ())})
+    together = {member for record in records.values() for member in record.get("batch", ())}
+    around = relocated(store.newest(together), store.root)
+    import_from(store.root, open_until)
     ok = [records[name] for name in ids if records[name]["status"] == "ok"]
     if not ok:
         raise ValueError(f"none of the {len(records)} runs ended well; there is nothing to reproduce")
@@ -128,14 +134,10 @@ def _of_store(store: Store, ids: Collection[str]) -> list[Panel]:
 
 def _of_record(store: Store, record: Record, around: Mapping[str, Record]) -> Panel:
     ids = list(record.get("batch") or [record["run_id"]])
-    known = tuple(_run(around[name]) for name in ids if name in around)
+    known = tuple(run_of(around[name]) for name in ids if name in around)
     files = {name: store.root / artefact["path"] for name, artefact in record["artefacts"].items()}
     machine = {key: record.get(key) for key in MACHINE}
-    return Panel(_run(record), known, machine, files, record["score"], len(ids) - len(known))
-
-
-def _run(record: Record) -> Run:
-    return Run.from_json({**record, "id": record["run_id"]})
+    return Panel(run_of(record), known, machine, files, record["score"], len(ids) - len(known))
 
 
 def _lines(path: Path) -> list[Record]:

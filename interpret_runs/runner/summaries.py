@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from interpret_runs import __version__
+from interpret_runs.factory import source_of
 from interpret_runs.runner.cache import canonical, file_digest, remember
 from interpret_runs.summary import ModelSummary
 
@@ -17,12 +18,15 @@ def summarise(model: Mapping[str, Any]) -> ModelSummary:
     """The summary of the model that a `model` config names.
 
     Weights that are a file count as such: their content does not change layers or classes. A network
-    from a factory of one's own is looked at anew in every process, as its code may have changed.
+    from a factory of one's own is looked at anew in every process, and where its file has changed: what it imports
+    may have changed as well.
     """
     settings = {key: value for key, value in model.items() if key != "seed"}
     if settings.get("labels"):
         settings["labels digest"] = file_digest(settings["labels"], "model.labels")
     factory = model.get("factory")
+    if source := source_of(factory):
+        settings["factory digest"] = file_digest(str(source), "model.factory")
     libraries = ["torch", "torchvision", *(["timm"] if factory == "timm" else [])]
     key = canonical([settings, __version__, *map(_version, libraries)])
     if key not in _known:
