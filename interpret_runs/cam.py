@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from interpret_runs.activations import Activations, as_grid
 from interpret_runs.attribution import Attribution
 from interpret_runs.layer_table import trace
 from interpret_runs.objective import Objective
-from interpret_runs.one_pass import Gradients, OnePass, passed
+from interpret_runs.one_pass import OnePass, Passed, one_pass
 from interpret_runs.scoring import REFUSED, frozen
 from interpret_runs.summary import OUTPUT, PIXELS
 
@@ -70,37 +71,73 @@ class Cam(LayerAttribution, OnePass):
     """
 
     @abstractmethod
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        """The signed map on the layer's grid, (B, h, w), from A and g, (B, C, h, w) both."""
+    def combine(self, evidence: Evidence) -> Tensor:
+        """The signed map on the layer's grid, (B, h, w)."""
 
     def check(self, model: nn.Module, objective: Objective, image: Tensor) -> None:
         rows = torch.zeros(1, dtype=torch.long, device=image.device)
         with torch.enable_grad(), frozen(model):
-            self.require(model, objective, *passed(model, objective, self.layers, image, rows))
+            self.require(model, objective, one_pass(model, objective, self.layers, image, rows))
 
-    def require(self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients) -> None:
+    def require(self, model: nn.Module, objective: Objective, passed: Passed) -> None:
         """
         Raises:
             LookupError: a layer without a grid, not upstream of the objective, or upstream through class tokens alone.
         """
-        refuse_gridless(model, objective, self.layers, seen)
-        size = (seen[PIXELS].shape[2], seen[PIXELS].shape[3])
+        refuse_gridless(model, objective, self.layers, passed.seen)
+        size = (passed.images.shape[2], passed.images.shape[3])
         for layer in self.layers:
-            gradient = gradients[layer]
+            gradient = passed.gradients[layer]
             if gradient is None or _class_tokens_alone(gradient, size):
-                why = "is not upstream of" if gradient is None else "reaches"
-                how = "" if gradient is None else " through its class token alone"
-                near = _nearest_usable(model, objective, layer, seen)
-                raise LookupError(f"layer {layer!r} {why} {objective!r}{how}; {near}")
+                how = "is not upstream of {}" if gradient is None else "reaches {} through its class token alone"
+                near = _nearest_usable(model, objective, layer, passed.seen)
+                raise LookupError(f"layer {layer!r} {how.format(repr(objective))}; {near}")
 
-    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
-        size = (images.shape[2], images.shape[3])
+    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
+        size = (passed.images.shape[2], passed.images.shape[3])
+        return self.drawn([self.combine(_evidence(passed, layer)) for layer in self.layers], size)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Activations A of a layer and gradients g of the score there, (B, C, h, w), and what several maps are made of."""
+
+    activation: Tensor
+    gradient: Tensor
+
+    @cached_property
+    def mean_gradient(self) -> Tensor:
+        """(B, C)"""
+        return self.gradient.mean((2, 3))
+
+    @cached_property
+    def total(self) -> Tensor:
+        """The sum of A over positions, (B, C)."""
+        return self.activation.sum((2, 3))
+
+    @cached_property
+    def product(self) -> Tensor:
+        """``g * A``"""
+        return self.gradient * self.activation
+
+    @cached_property
+    def risen(self) -> Tensor:
+        """``relu(g)``"""
+        return self.gradient.relu()
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """``sum_k w_k A_k``, (B, h, w), of weights (B, C)."""
+        return torch.einsum("bc,bchw->bhw", weights, self.activation)
+
+
+def _evidence(passed: Passed, layer: str) -> Evidence:
+    if layer not in passed.shared:
+        size = (passed.images.shape[2], passed.images.shape[3])
+        pair = [one for one in (passed.seen[layer], passed.gradients[layer]) if one is not None]
         # In the images' precision, whatever the network ran in: maps are sums of many small terms.
-        pairs = [
-            [as_grid(one, size).to(images.dtype) for one in (seen[layer], gradients[layer]) if one is not None]
-            for layer in self.layers
-        ]
-        return self.drawn([self.combine(*pair) for pair in pairs], size)
+        passed.shared[layer] = Evidence(*(as_grid(one, size).to(passed.images.dtype) for one in pair))
+    evidence: Evidence = passed.shared[layer]
+    return evidence
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -146,7 +183,8 @@ def usable_layers(
     summary = getattr(model, "summary", None)
     table = trace(model, image.detach())[0] if summary is None else summary.layers
     names = [row.path for row in table if row.calls == 1 and row.shape]
-    outputs, gradients = passed(model, objective, names, image, rows)
+    found = one_pass(model, objective, names, image, rows)
+    outputs, gradients = found.seen, found.gradients
     usable = [
         name
         for name in names

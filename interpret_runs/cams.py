@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interpret_runs.cam import Cam
+from interpret_runs.cam import Cam, Evidence
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class GradCam(Cam):
     ``relu(sum_k w_k A_k)`` with ``w_k = mean_ij g_kij``.
     """
 
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return _weighted(activation, gradient.mean((2, 3)))
+    def combine(self, evidence: Evidence) -> Tensor:
+        return evidence.weighted(evidence.mean_gradient)
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class GradCamPlusPlus(Cam):
     scale each image's map by ``exp(score)``; that factor is left out. Meant for activations that are not negative.
     """
 
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
+    def combine(self, evidence: Evidence) -> Tensor:
         # Divided by g**2, which underflows.
-        divisor = torch.addcmul(gradient.new_tensor(2), activation.sum((2, 3), keepdim=True), gradient)
-        risen = gradient.relu().div_(divisor).masked_fill_(divisor == 0, 0)
-        return _weighted(activation, risen.sum((2, 3)))
+        total, gradient = evidence.total[:, :, None, None], evidence.gradient
+        divisor = torch.addcmul(gradient.new_tensor(2), total, gradient)
+        return evidence.weighted((evidence.risen / divisor).masked_fill_(divisor == 0, 0).sum((2, 3)))
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class HiResCam(Cam):
     It is zero wherever the objective does not depend on the layer.
     """
 
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return (gradient * activation).sum(1)
+    def combine(self, evidence: Evidence) -> Tensor:
+        return evidence.product.sum(1)
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,9 @@ class XGradCam(Cam):
     sum without `relu` is that of ``g * A``.
     """
 
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        total = activation.sum((2, 3))
-        weights = (gradient * activation).sum((2, 3)) / total
-        return _weighted(activation, torch.where(total == 0, 0, weights))
+    def combine(self, evidence: Evidence) -> Tensor:
+        weights = evidence.product.sum((2, 3)) / evidence.total
+        return evidence.weighted(torch.where(evidence.total == 0, 0, weights))
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,5 @@ class LayerCam(Cam):
     to rendering.
     """
 
-    def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return gradient.relu().mul_(activation).sum(1)
-
-
-def _weighted(activation: Tensor, weights: Tensor) -> Tensor:
-    """``sum_k w_k A_k``, (B, h, w), of (B, C, h, w) and (B, C)."""
-    return torch.einsum("bc,bchw->bhw", weights, activation)
+    def combine(self, evidence: Evidence) -> Tensor:
+        return (evidence.risen * evidence.activation).sum(1)

@@ -9,11 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from interpret_runs.activations import Activations
 from interpret_runs.attribution import Attribution, check_count, check_number, gradients, largest_colour
 from interpret_runs.baselines import FIXED, check_name, fixed
 from interpret_runs.objective import Objective
-from interpret_runs.one_pass import Gradients, OnePass
+from interpret_runs.one_pass import OnePass, Passed
 from interpret_runs.randomness import noise, sample_keys
 from interpret_runs.summary import PIXELS
 from interpret_runs.variants import Take, add_up, fitting, over_variants
@@ -28,8 +27,8 @@ class Saliency(OnePass):
 
     layers = (PIXELS,)
 
-    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
-        return largest_colour(_at_pixels(images, gradients))
+    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
+        return largest_colour(_at_pixels(passed))
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class InputXGradient(OnePass):
     def __post_init__(self) -> None:
         check_name(self.baseline, FIXED)
 
-    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
-        return ((images - fixed(self.baseline, model, images)) * _at_pixels(images, gradients)).sum(1)
+    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
+        return ((passed.images - fixed(self.baseline, model, passed.images)) * _at_pixels(passed)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -131,10 +130,10 @@ class VarGrad(NoisyGradients):
         return variance.clamp(min=0).mean(1)
 
 
-def _at_pixels(images: Tensor, gradients: Gradients) -> Tensor:
+def _at_pixels(passed: Passed) -> Tensor:
     """The gradient at the images, in their precision; zero where the score does not depend on them."""
-    found = gradients[PIXELS]
-    return torch.zeros_like(images) if found is None else found.to(images.dtype)
+    found = passed.gradients[PIXELS]
+    return torch.zeros_like(passed.images) if found is None else found.to(passed.images.dtype)
 
 
 def _gradients(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,21 @@ from interpret_runs.scoring import activations, frozen
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.variants import fitting, in_pieces
 
-Gradients = Mapping[str, Tensor | None]
+
+@dataclass(frozen=True)
+class Passed:
+    """What one pass brings to light of images (B, 3, H, W).
+
+    Attributes:
+        seen: the outputs of layers.
+        gradients: of the sum of scores there; None where it does not depend on one.
+        shared: what one method has worked out of it and others may use.
+    """
+
+    images: Tensor
+    seen: Activations
+    gradients: Mapping[str, Tensor | None]
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 class OnePass(Attribution):
@@ -27,10 +43,10 @@ class OnePass(Attribution):
         """The layers that are read; ``image`` is the pixels."""
 
     @abstractmethod
-    def draw(self, model: nn.Module, images: Tensor, seen: Activations, gradients: Gradients) -> Tensor:
-        """The maps, (B, H, W), of the outputs of `layers` and the gradients there, None where the score has none."""
+    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
+        """The maps, (B, H, W)."""
 
-    def require(self, model: nn.Module, objective: Objective, seen: Activations, gradients: Gradients) -> None:
+    def require(self, model: nn.Module, objective: Objective, passed: Passed) -> None:
         """Raise LookupError where there is nothing to draw."""
 
     def maps(self, model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
@@ -50,12 +66,11 @@ def maps_in_one_pass(
     pieces: list[list[Tensor]] = [[] for _ in methods]
 
     def work(start: int, stop: int) -> None:
-        part = images[start:stop]
-        seen, found = passed(model, objective, layers, part, rows[start:stop])
+        passed = one_pass(model, objective, layers, images[start:stop], rows[start:stop])
         for method in methods:
-            method.require(model, objective, seen, found)
+            method.require(model, objective, passed)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            drawn = [method.draw(model, part, seen, found) for method in methods]
+            drawn = [method.draw(model, passed) for method in methods]
         for maps, one in zip(pieces, drawn, strict=True):
             maps.append(one)
 
@@ -79,13 +94,13 @@ def map_of_each(
     return torch.stack([maps[method][place] for method, place in zip(methods, places, strict=True)])
 
 
-def passed(
+def one_pass(
     model: nn.Module, objective: Objective, layers: Collection[str], images: Tensor, rows: Tensor | None
-) -> tuple[Activations, dict[str, Tensor | None]]:
-    """The layers' outputs, and the gradient of the sum of scores there; None where the sum does not depend on one."""
+) -> Passed:
+    """The layers' outputs, and the gradient of the sum of scores there."""
     # With frozen weights only images that ask for gradients give the layers a graph.
     seen = activations(model, objective, images.detach().requires_grad_(), rows, {PIXELS, *layers})
     total = objective(seen).sum()
     asked = [layer for layer in layers if seen[layer].requires_grad and total.requires_grad]
     found = torch.autograd.grad(total, [seen[layer] for layer in asked], allow_unused=True) if asked else ()
-    return seen, {**dict.fromkeys(layers), **dict(zip(asked, found, strict=True))}
+    return Passed(images.detach(), seen, {**dict.fromkeys(layers), **dict(zip(asked, found, strict=True))})

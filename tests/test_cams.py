@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from interpret_runs import variants
 from interpret_runs.activations import capture
-from interpret_runs.cam import Cam
+from interpret_runs.cam import Cam, Evidence
 from interpret_runs.cams import GradCam, GradCamPlusPlus, HiResCam, LayerCam, XGradCam
 from interpret_runs.finer_cam import METHODS, FinerCam
 from interpret_runs.gradient_maps import InputXGradient, Saliency
@@ -137,7 +137,7 @@ def test_small_gradients_do_not_vanish_from_grad_cam_plus_plus(model, images):
 @EVERY_CAM
 def test_maps_are_scaled_up_to_the_image_bilinearly(cam, model, images):
     method = cam("2")
-    small = method.combine(*in_the_middle(model, "2", 1, images)).relu()[:, None]
+    small = method.combine(Evidence(*in_the_middle(model, "2", 1, images))).relu()[:, None]
     assert small.shape[2:] == (8, 6)
     expected = functional.interpolate(small, size=(16, 12), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(method(model, Logit(1), images), expected)
