@@ -114,7 +114,7 @@ def test_grad_cam_plus_plus_is_the_papers_formula_by_repeated_differentiation():
             alpha = second / (2 * second + activation[0, k].sum().item() * third)
             expected[k] += alpha * max(first, 0)
     score = (activation[0] * weights).sum()
-    cam = GradCamPlusPlus("").combine(activation, weights[None])
+    cam = GradCamPlusPlus("").combine(Evidence(activation, weights[None]))
     torch.testing.assert_close(cam[0] * score.exp(), torch.einsum("k,khw->hw", expected, activation[0]))
 
 
@@ -123,8 +123,8 @@ def test_nothing_divides_by_zero():
     activation = torch.tensor([[[0.0, 0.0]], [[1.0, -1.0]], [[-1.0, -1.0]]], dtype=torch.float64)[None]
     gradient = torch.tensor([[[1.0, -1.0]], [[1.0, 0.5]], [[1.0, 0.0]]], dtype=torch.float64)[None]
     for cam in CAMS:
-        assert cam("").combine(activation, gradient).isfinite().all()
-        assert (cam("").combine(activation, torch.zeros_like(gradient)) == 0).all()
+        assert cam("").combine(Evidence(activation, gradient)).isfinite().all()
+        assert (cam("").combine(Evidence(activation, torch.zeros_like(gradient))) == 0).all()
 
 
 def test_small_gradients_do_not_vanish_from_grad_cam_plus_plus(model, images):
