@@ -114,7 +114,7 @@ def overlay(
     values: Tensor,
     limit: float | None = None,
     signed: bool | None = None,
-    opacity: float = 0.6,
+    opacity: float = 0.8,
     interpolation: str | None = None,
 ) -> Image.Image:
     """The map (H, W) laid over the greyed image, in the image's size and the colours of `heat_map`.

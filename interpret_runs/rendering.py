@@ -34,7 +34,7 @@ class Rendering:
     share: float = 0.99
     interpolation: str = "bilinear"
     smoothing: float = 0.01
-    opacity: float = 0.6
+    opacity: float = 0.8
     contours: Sequence[float] = ()
     limit: float | None = None
 
@@ -66,34 +66,35 @@ class Rendering:
         """The map (H, W) with its colour bar; see `heat_maps.heat_map`."""
         return self._heat_map(*self._scaled(values))
 
-    def overlay(self, image: Photograph, values: Tensor) -> Image.Image:
+    def overlay(self, image: Photograph, values: Tensor, signed: bool | None = None) -> Image.Image:
         """The map (H, W) as colours and lines over the image; see `heat_maps.overlay` and `heat_maps.contours`."""
-        return self._overlay(image, *self._scaled(values))
+        return self._overlay(image, *self._scaled(values), signed)
 
     def pictures(self, image: Photograph, values: Tensor) -> tuple[Image.Image, Image.Image, float]:
         """`heat_map`, `overlay` and `scale_of` at once, in less time than one after the other."""
         drawn, limit = self._scaled(values)
         return self._heat_map(drawn, limit), self._overlay(image, drawn, limit), limit
 
-    def _heat_map(self, drawn: Tensor, limit: float) -> Image.Image:
-        return heat_map(drawn, limit, interpolation=self.interpolation)
-
-    def _overlay(self, image: Photograph, drawn: Tensor, limit: float) -> Image.Image:
-        picture = enlarged(photograph(image))
-        if self.opacity:
-            picture = overlay(picture, drawn, limit, opacity=self.opacity, interpolation=self.interpolation)
-        return contours(picture, drawn, self.contours, limit, interpolation=self.interpolation)
-
-    def _scaled(self, values: Tensor) -> tuple[Tensor, float]:
-        """What is drawn of a map, and the value of its last colour."""
-        drawn = self._smoothed(values)
-        return drawn, self.limit or robust_limit(drawn, self.share)
-
-    def _smoothed(self, values: Tensor) -> Tensor:
+    def smoothed(self, values: Tensor) -> Tensor:
+        """The map (H, W), blurred as it is before it is drawn."""
         if not self.smoothing or values.ndim != 2 or not values.numel():  # what is no map is refused where it is drawn
             return values
         values = values.detach().double()
         return Blur()(values[None, None], values.new_full((1, 1), self.smoothing * min(values.shape)))[0, 0]
+
+    def _heat_map(self, drawn: Tensor, limit: float) -> Image.Image:
+        return heat_map(drawn, limit, interpolation=self.interpolation)
+
+    def _overlay(self, image: Photograph, drawn: Tensor, limit: float, signed: bool | None = None) -> Image.Image:
+        picture = enlarged(photograph(image))
+        if self.opacity:
+            picture = overlay(picture, drawn, limit, signed, self.opacity, self.interpolation)
+        return contours(picture, drawn, self.contours, limit, signed, self.interpolation)
+
+    def _scaled(self, values: Tensor) -> tuple[Tensor, float]:
+        """What is drawn of a map, and the value of its last colour."""
+        drawn = self.smoothed(values)
+        return drawn, self.limit or robust_limit(drawn, self.share)
 
 
 def _number(value: object) -> bool:

@@ -84,7 +84,7 @@ def test_name_and_outputs_say_where(folder):
 
 def test_a_dry_run_of_one_run_writes_nothing(folder):
     done = here(*QUICK, "sweep.dry_run=true")
-    assert done.status == 0 and "plan: 1 runs, 1 to do in 1 batches" in done.out
+    assert done.status == 0 and "plan: 1 run, 1 to do in 1 batch " in done.out
     assert tree(folder) == set()
 
 
@@ -177,7 +177,7 @@ def test_every_spelling_finds_the_run_that_is_done():
         (("--info", "plugins"), "GridSweeper"),
         (("--info", "all"), "GridSweeper"),
         (("-sc", "install=bash"), "hydra_bash_completion"),
-        (("task.steps=2", "parameterisation.size=16", "sweep.dry_run=true"), "plan: 1 runs"),
+        (("task.steps=2", "parameterisation.size=16", "sweep.dry_run=true"), "plan: 1 run,"),
         (("-m", "objective.channel=range(0,64)", "sweep.dry_run=true"), "plan: 64 runs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

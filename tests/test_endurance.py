@@ -238,9 +238,9 @@ def test_a_cut_record_and_a_spoilt_image_are_told_set_aside_and_run_again():
     image.write_bytes(b"junk")
     again = here(*command, *TWO)
     assert again.status == 0
-    assert "6 already done" in again.out and "2 to do in 1 batches" in again.out
-    assert "1 damaged lines of records (set aside in damaged/)" in again.out
-    assert "1 runs whose files are not what their records say" in again.out
+    assert "6 already done" in again.out and "2 to do in 1 batch" in again.out
+    assert "1 damaged line of records (set aside in damaged/)" in again.out
+    assert "1 run whose files are not what their records say" in again.out
     assert second[: len(second) // 2] in (store().damaged_folder / file.name).read_bytes()
     assert Counter(record["run_id"] for record in records()) == Counter([*made, spoilt])
     assert cut in store().finished() and list(verify(store())) == []

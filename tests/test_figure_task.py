@@ -100,7 +100,7 @@ def test_a_store_of_which_no_record_can_be_read_is_one_line(task, tmp_path):
     (tmp_path / "some" / "records" / "a.jsonl").write_text("junk\n")
     error = here(f"task={task}", f"outputs={tmp_path}", "name=some").error
     assert error == f"no record in {tmp_path / 'some'} can be read; task=verify sets the damaged ones aside"
-    assert "plan: 1 runs" in here(*QUICK, f"outputs={tmp_path}", "name=some", "sweep.dry_run=true").out
+    assert "plan: 1 run," in here(*QUICK, f"outputs={tmp_path}", "name=some", "sweep.dry_run=true").out
 
 
 def test_a_wrong_format_is_told_before_anything_runs(tmp_path):

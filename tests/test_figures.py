@@ -14,7 +14,8 @@ from interpret_runs.runner import figures, sheet_page
 from interpret_runs.runner.figure_essentials import read_figure
 from interpret_runs.runner.figures import contact_sheet, paged
 from interpret_runs.runner.sheet_page import Page
-from interpret_runs.runner.sheet_sections import Section, check_sections, sections_of
+from interpret_runs.runner.sheet_section import Section
+from interpret_runs.runner.sheet_sections import check_sections, sections_of
 
 Row = dict[str, Any]
 
@@ -93,7 +94,7 @@ def size(path: Path) -> tuple[int, int]:
 GRID = [
     visualisation(channel, layer, parameterisation)
     for parameterisation, layer, channel in itertools.product(
-        ("fourier", "pixel", "cppn"), ("early", "late"), (3, 12, 40, 77)
+        ("fourier", "pixel", "laplacian"), ("early", "late"), (3, 12, 40, 77)
     )
 ]
 
@@ -108,7 +109,7 @@ def test_units_go_across_and_the_rest_down() -> None:
     assert [list(row) for row in section.rows[:4]] == [
         ["early", "fourier"],
         ["early", "pixel"],
-        ["early", "cppn"],
+        ["early", "laplacian"],
         ["late", "fourier"],
     ]
 
@@ -123,7 +124,7 @@ def test_every_tile_stands_under_its_labels() -> None:
 def test_pictures_go_across_in_attributions() -> None:
     section = only([attribution(method, item) for method in ("saliency", "grad_cam") for item in range(3)])
     assert above(section) == ["folder 0", "folder 1", "folder 2"]
-    assert [list(row) for row in section.rows] == [["saliency"], ["grad_cam"]]
+    assert [list(row) for row in section.rows] == [["saliency"], ["Grad-CAM"]], "as methods are called in print"
 
 
 def test_a_picture_is_headed_by_the_class_that_is_explained_on_it_where_each_has_its_own() -> None:
@@ -142,9 +143,9 @@ def test_ways_of_drawing_are_told_apart() -> None:
 
 def test_files_are_called_by_their_name() -> None:
     rows = [attribution(m, i) for m in "ab" for i in ("cat.jpg", "dog.jpg")]
-    assert above(only(rows)) == ["cat.jpg", "dog.jpg"]
+    assert above(only(rows)) == ["cat", "dog"]
     single = [{**row, "images": "file", "images.path": f"/x/{row['images.item']}", "images.item": None} for row in rows]
-    assert above(only(single)) == ["cat.jpg", "dog.jpg"]
+    assert above(only(single)) == ["cat", "dog"]
 
 
 def test_settings_that_vary_inside_a_choice_are_labels() -> None:
@@ -168,7 +169,7 @@ def test_large_numbers_in_a_column_with_gaps_stay_apart() -> None:
         ("seed 123456789",),
         ("seed 123456790",),
         ("seed 123456791",),
-        ("seed -",),
+        ("seed –",),
     ]
 
 
@@ -179,8 +180,8 @@ def test_results_never_make_rows() -> None:
 
 
 def test_without_units_the_last_choice_goes_across() -> None:
-    section = only([visualisation(1, layer, p) for layer in ("early", "late") for p in ("fourier", "pixel", "cppn")])
-    assert above(section) == ["fourier", "pixel", "cppn"]
+    section = only([visualisation(1, layer, p) for layer in ("early", "late") for p in ("fourier", "pixel", "maco")])
+    assert above(section) == ["fourier", "pixel", "MACO"]
     assert [list(row) for row in section.rows] == [["early"], ["late"]]
 
 
@@ -188,7 +189,6 @@ def test_without_units_the_last_choice_goes_across() -> None:
     "rows",
     [
         [visualisation(channel) for channel in range(64)],  # nothing to put on rows
-        [visualisation(channel, layer) for channel in range(13) for layer in ("early", "late")],  # too wide
         [visualisation(1, "early"), visualisation(2, "late"), visualisation(3, "middle")],  # mostly gaps
         [visualisation(1), visualisation(1)],  # alike in all that counts
         [visualisation(1)],
@@ -203,15 +203,68 @@ def test_what_makes_no_table_flows(rows: list[Row]) -> None:
 
 
 def test_a_caption_holds_all_that_varies() -> None:
-    section = only([visualisation(channel, layer) for channel in range(13) for layer in ("early", "late")])
-    assert len({tile.caption for tile in section.tiles}) == 26
+    mixed = [visualisation(channel, layer) for channel in range(2) for layer in ("early", "late")]
+    section = only([*mixed, visualisation(7, "middle", "pixel"), visualisation(8, "deep", "cppn")])
+    assert not section.rows and len({tile.caption for tile in section.tiles}) == 6
+
+
+def test_a_range_of_units_over_layers_is_a_block_for_each_layer() -> None:
+    """Layers used to alternate from tile to tile."""
+    section = only([visualisation(channel, layer) for channel in range(13) for layer in ("late", "early")])
+    assert [list(row) for row in section.rows] == [["early"], ["early"], ["late"], ["late"]]
+    for tile in section.tiles:
+        assert section.rows[tile.row] == [tile.run["layer"]] and tile.caption == (tile.run["unit"],)
+    by_place = sorted(section.tiles, key=lambda tile: (tile.row, tile.column))
+    assert [tile.run["unit"] for tile in by_place] == [f"channel {channel}" for channel in range(13)] * 2
+    assert {tile.column for tile in section.tiles} == set(range(7))
+
+
+def test_tiles_that_flow_are_in_the_order_of_their_numbers() -> None:
+    section = only([visualisation(channel) for channel in (40, 5, 12, 100, *range(200, 220))])
+    assert [tile.caption for tile in section.tiles[:4]] == [(f"channel {n}",) for n in (5, 12, 40, 100)]
+
+
+def test_a_setting_that_would_leave_gaps_stands_above() -> None:
+    rows = [
+        visualisation(c, layer, objective=o)
+        for layer in ("early", "late")
+        for o in ("neuron", "channel")
+        for c in (0, 3)
+    ]
+    rows += [{**visualisation(0, layer, objective="layer"), "unit": "layer"} for layer in ("early", "late")]
+    section = only(rows)
+    assert [list(lines) for lines in section.columns] == [
+        ["neuron", "channel 0"],
+        ["neuron", "channel 3"],
+        ["channel", "channel 0"],
+        ["channel", "channel 3"],
+        ["layer"],
+    ]
+    assert [list(row) for row in section.rows] == [["early"], ["late"]] and len(section.tiles) == 10
+
+
+def test_runs_of_several_images_have_a_section_of_their_own() -> None:
+    rows = [visualisation(c, **{"parameterisation.images": images}) for images in (1, 4) for c in range(6)]
+    one, several = sections(rows)
+    assert (one.heading, several.heading) == ("Visualisations", "Visualisations of several images")
+    assert len(one.tiles) == len(several.tiles) == 6 and one.tile == one.size < several.tile
+
+
+def test_a_section_of_parts_keeps_its_lengths() -> None:
+    """A part without the widest run made its tiles larger than had been reckoned, and its page too long."""
+    rows = [visualisation(c, transform=f"t{c}", **{"parameterisation.images": 1 if c < 30 else 4}) for c in range(34)]
+    (section,) = asked(rows, All="score > 0")
+    parts = section.divided(sheet_page.PRINT_HEIGHT)
+    assert len(parts) > 1
+    assert {(part.size, part.tile, part.pitch) for part in parts} == {(section.size, section.tile, section.pitch)}
+    assert max(part.height for part in parts) <= sheet_page.PRINT_HEIGHT
 
 
 def test_too_many_runs_are_left_out_and_counted() -> None:
     rows = [visualisation(channel) for channel in range(300)] + [attribution("saliency", i) for i in range(30)]
     first, second = sections(rows, most=110)
-    assert len(first.tiles) == 100 and "200 more left out" in first.heading
-    assert len(second.tiles) == 10 and "20 more left out" in second.heading
+    assert len(first.tiles) == 100 and "200 more runs left out" in first.constant
+    assert len(second.tiles) == 10 and "20 more runs left out" in second.constant
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet(pd.DataFrame(rows), Path(), Path("sheet.png"), most=0)
 
@@ -224,8 +277,8 @@ def asked(rows: list[Row], most: int = 256, **queries: str) -> list[Section]:
 
 
 def test_a_section_holds_what_its_query_says_in_the_order_asked_for() -> None:
-    late, early = asked(GRID, Late="layer == 'late' and parameterisation != 'cppn'", Early="layer in ['early']")
-    assert late.heading == "Late: 8 runs" and early.heading == "Early: 12 runs"
+    late, early = asked(GRID, Late="layer == 'late' and parameterisation != 'laplacian'", Early="layer in ['early']")
+    assert late.heading == "Late" and early.heading == "Early" and len(early.tiles) == 12
     assert {tile.run["layer"] for tile in late.tiles} == {"late"}
     assert [list(row) for row in late.rows] == [["fourier"], ["pixel"]]
     assert above(early) == ["channel 3", "channel 12", "channel 40", "channel 77"]
@@ -251,7 +304,7 @@ def test_a_section_without_runs_is_left_out() -> None:
 def test_sections_share_what_fits_on_a_page() -> None:
     first, second = asked([visualisation(c) for c in range(90)], 60, Low="score < 60", High="score >= 60")
     assert (len(first.tiles), len(second.tiles)) == (40, 20)
-    assert "20 more left out" in first.heading and "10 more left out" in second.heading
+    assert "20 more runs left out" in first.constant and "10 more runs left out" in second.constant
 
 
 @pytest.mark.parametrize(
@@ -290,43 +343,42 @@ def test_the_sections_of_the_experiments_are_queries() -> None:
 def test_visualisations_stand_beside_the_dataset_examples_of_their_units() -> None:
     channels = (3, 12, 40)
     section = only([visualisation(c) for c in channels] + [examples(c) for c in reversed(channels)])
-    assert section.heading == "Visualisations and dataset examples: 6 runs"
-    assert above(section) == ["visualise", "examples"]
+    assert section.heading == "", "of a single section"
+    assert above(section) == ["visualisation", "dataset examples"]
     assert [list(row) for row in section.rows] == [["channel 3"], ["channel 12"], ["channel 40"]]
     assert len(section.tiles) == 6
     for tile in section.tiles:
         assert [tile.run["unit"]] == list(section.rows[tile.row])
-        assert tile.run["task"] == above(section)[tile.column]
+        assert tile.run["task"] == ("visualise", "examples")[tile.column]
 
 
 def test_units_of_several_layers_have_a_row_each() -> None:
     both = [make(c, layer) for make in (visualisation, examples) for layer in ("early", "late") for c in (1, 2)]
     section = only(both)
     assert list(section.names) == ["layer", "unit"] and len(section.rows) == 4
-    assert above(section) == ["visualise", "examples"]
+    assert above(section) == ["visualisation", "dataset examples"]
 
 
 def test_units_without_examples_have_a_gap_beside_them() -> None:
     section = only([visualisation(c) for c in (1, 2, 3)] + [examples(c) for c in (1, 2)])
     assert len(section.rows) == 3 and len(section.tiles) == 5
-    assert section.heading.startswith("Visualisations and dataset examples")
 
 
 def test_examples_of_other_units_have_a_section_of_their_own() -> None:
     headings = [part.heading for part in sections([visualisation(1), visualisation(2), examples(8), examples(9)])]
-    assert headings == ["Visualisations: 2 runs", "Dataset examples: 2 runs"]
+    assert headings == ["Visualisations", "Dataset examples"]
 
 
 def test_attributions_keep_their_section_beside_the_two() -> None:
     rows = [visualisation(1), examples(1), attribution("saliency", 1), attribution("saliency", 2)]
-    headings = [part.heading.partition(":")[0] for part in sections(rows)]
+    headings = [part.heading for part in sections(rows)]
     assert headings == ["Visualisations and dataset examples", "Attributions"]
 
 
 def test_a_section_that_asks_for_both_puts_them_side_by_side(root: Path) -> None:
     rows = [make(c) for c in (1, 2) for make in (visualisation, examples)]
     (section,) = asked(rows, Both="task in ['visualise', 'examples']")
-    assert above(section) == ["visualise", "examples"]
+    assert above(section) == ["visualisation", "dataset examples"]
     out = contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", sections={"Both": "layer == 'late'"})
     assert size(out)[0] > 2 * sheet_page.TILE * sheet_page.DPI
 
@@ -334,7 +386,9 @@ def test_a_section_that_asks_for_both_puts_them_side_by_side(root: Path) -> None
 # --- drawing ----------------------------------------------------------------------------------------------------
 
 
-def test_a_sheet_shows_pictures_and_says_what_is_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sheet_shows_pictures_and_says_what_is_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     said: list[str] = []
     text = Page.text
 
@@ -346,9 +400,11 @@ def test_a_sheet_shows_pictures_and_says_what_is_missing(root: Path, monkeypatch
     (root / "broken.png").write_text("no image")
     images = [("ok", "tile.png"), ("failed", None), ("ok", "gone.png"), ("ok", "broken.png")]
     rows = [visualisation(c, status=status, image=image) for c, (status, image) in enumerate(images)]
-    out = contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", title="A title")
-    assert said[0] == "A title" and "1 failed" in said[1]
+    out = contact_sheet(pd.DataFrame(rows), root, root / "sheet.png", title="The file", heading="A heading")
+    assert said[0] == "A heading" and "The file" not in said
     assert said.count("failed") == 1 and said.count("missing") == 2
+    out_loud = capsys.readouterr().out
+    assert "1 panel has a run that failed: " in out_loud and "2 panels are missing: the file of its run" in out_loud
     with Image.open(out) as sheet:
         counts = {colour: count for count, colour in sheet.convert("RGB").getcolors(1 << 24) or []}
     tile = round(sheet_page.TILE * sheet_page.DPI)

@@ -211,7 +211,7 @@ def test_what_lies_around_the_map_stays_as_it_is():
     whole = Image.new("RGB", (WIDTH + 61, HEIGHT + 32), (10, 200, 30))
     corner = (round(61 / 2), 16)
     whole.paste(rendering.overlay(photo, values), corner)
-    found = uncovered(whole, map_layer(rendering.heat_map(values)), 0.6)
+    found = uncovered(whole, map_layer(rendering.heat_map(values)), rendering.opacity)
     assert found.size == whole.size and found.getpixel((0, 0)) == (10, 200, 30)
     grey = np.asarray(photo.convert("L"), dtype=float)
     inside = np.asarray(found.crop((*corner, corner[0] + WIDTH, corner[1] + HEIGHT)), dtype=float)[..., 0]
@@ -255,7 +255,7 @@ def test_maps_of_a_store_are_taken_apart_where_that_is_wanted(store):
     values, rendering = map_of(2, True), Rendering()
     files = {"heat_map": rendering.heat_map(values), "overlay": rendering.overlay(photo_of(1), values)}
     kept = {key: store.write_artefact("a", f"{key}.png", png_bytes(picture, {})) for key, picture in files.items()}
-    config = {"rendering": {"opacity": 0.6}}
+    config = {"rendering": {"opacity": rendering.opacity}}
     store.write_records([record("a", task="attribute", artefacts=kept, config=config)])
     write_gallery(store, layers=False)
     assert data_of(store)["layers"] == []

@@ -82,8 +82,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
             )
     error = f"no layer 'x'; {HOSTILE}"
     records.append(record("broken", "failed", error=error, score=None, choices={"layer": "late"}))
-    values = torch.linspace(-1, 1, 56 * 56).reshape(56, 56)
-    drawn = {"heat_map": Rendering().heat_map(values), "overlay": Rendering().overlay(torch.rand(3, 56, 56), values)}
+    values, look = torch.linspace(-1, 1, 56 * 56).reshape(56, 56), Rendering(opacity=0.6)
+    drawn = {"heat_map": look.heat_map(values), "overlay": look.overlay(torch.rand(3, 56, 56), values)}
     kept = {key: store.write_artefact("map", f"{key}.png", png_bytes(picture, {})) for key, picture in drawn.items()}
     config = {"rendering": {"opacity": 0.6}, "attribution": {"samples": 8}}
     choices = {"layer": "late", "attribution": "smooth_grad"}

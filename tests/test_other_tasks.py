@@ -238,7 +238,7 @@ def test_a_sweep_of_both_shows_a_row_for_each_unit_and_a_column_for_each_task(fo
     grids = f"sweep.grids=[{drawn}, {{task: examples, task.k: 2}}]"
     assert here("-m", grids, *pictures(folder), "layer=early", "objective.channel=1,2", NO_SHEET).status == 0
     (section,) = sections_of(load_index("outputs/default"), 256, {})
-    assert [lines[0] for lines in section.columns] == ["visualise", "examples"]
+    assert [lines[0] for lines in section.columns] == ["visualisation", "dataset examples"]
     assert [list(row) for row in section.rows] == [["channel 1"], ["channel 2"]]
 
 

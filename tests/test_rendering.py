@@ -95,7 +95,7 @@ def test_smoothing_goes_with_the_shorter_side():
     """A spread of a tenth of 40 pixels, along both sides."""
     point = torch.zeros(41, 81, dtype=torch.float64)
     point[20, 40] = 1
-    smooth = Rendering(smoothing=0.1)._smoothed(point)
+    smooth = Rendering(smoothing=0.1).smoothed(point)
     assert smooth.sum() == pytest.approx(1, rel=1e-3)
     for axis, middle in ((1, 20), (0, 40)):
         weights = smooth.sum(axis)

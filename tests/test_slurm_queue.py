@@ -143,7 +143,7 @@ def test_a_job_that_is_gone_gets_a_second_look(commands, monkeypatch):
     waiting = Wait(Submitted(store()), {"12_0": ["a"], "12_1": ["b"]}, LATE)
     waiting.until_done()
     assert set(waiting.lost) == {"b"}
-    assert waiting.lost["b"].startswith("job 12_1 of SLURM ended as unknown and left 1 runs without a result (b)")
+    assert waiting.lost["b"].startswith("job 12_1 of SLURM ended as unknown and left 1 run without a result (b)")
     assert waiting.lost["b"].endswith(f"{os.sep}12_1_0_log.err")
 
 

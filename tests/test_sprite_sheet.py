@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,8 @@ def test_the_command_says_where_sheet_and_page_are(store):
         (("task.tile=4",), "task.tile is 4; it is a whole number of pixels from 8 to 512"),
         (("task.columns=0",), "task.columns is 0; it is a whole number from 1 on, or null"),
         (("task.select='layer == 3 3'",), "is no query over the index"),
-        (("task.select='score > 99'",), "selects none of the 11 runs"),
-        (("task.select='status == \"failed\"'",), "none of the 1 runs has a picture"),
+        (("task.select='score > 99'",), "selects none of 11 runs"),
+        (("task.select='status == \"failed\"'",), "none of 1 run has a picture"),
     ],
 )
 def test_a_mistake_is_one_line(store, settings, said):
@@ -194,6 +195,22 @@ def test_the_page_pans_zooms_and_tells_what_one_points_at(store):
         _mouse(shown)
         assert not shown.complaints
         assert all(request.startswith(("file:", "data:", "about:")) for request in shown.requests)
+
+
+@in_chromium
+def test_where_there_is_no_sprite_one_sees_the_page(store):
+    """Behind the last sprites of a dark page was white paper."""
+    _, path = write_sheet(store, Settings("index", columns=4))
+    with page() as shown:
+        shown.size(600, 600, dark=True)
+        shown.open(path.resolve().as_uri())
+        shown.wait("whole.complete")
+        place = shown.see(
+            "(r => ({x: r.right - 5, y: r.bottom - 5, width: 1, height: 1}))(whole.getBoundingClientRect())"
+        )
+        found = shown.call("Page.captureScreenshot", format="png", clip={**place, "scale": 1})
+    with Image.open(BytesIO(b64decode(found["data"]))) as picture:
+        assert picture.convert("L").getpixel((0, 0)) < 50  # type: ignore[operator]
 
 
 def _keys(shown: Page) -> None:

@@ -77,7 +77,7 @@ def test_a_sweep_that_was_killed_is_told_as_left(store):
     claim.write_text("{}")
     os.utime(claim, (time() - 1000,) * 2)
     done = here("task=status", "name=some")
-    assert "nothing is being executed; 1 runs are left, and the same command does them" in done.out
+    assert "nothing is being executed; 1 run is left, and the same command goes on" in done.out
 
 
 def test_a_finished_store_has_nothing_left_to_tell(store):
@@ -95,4 +95,4 @@ def test_damage_is_told(store):
     (store.root / "records" / "other.jsonl").write_bytes(b"{")
     done = here("task=status", "name=some")
     assert cells(done.out, "all") == ["all", "2", "1", "0", "0", "1"]
-    assert "1 records are damaged, 1 runs have files that are not what their records say" in done.out
+    assert "1 record is damaged, 1 run has files that are not what their records say" in done.out

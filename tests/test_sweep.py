@@ -61,7 +61,7 @@ def test_a_sweep_runs_each_point_once_and_ends_well(executed):
     done = here(*FOUR)
     assert done.status == 0 and done.err == ""
     assert executed == [f"channel {number}" for number in range(4)]
-    assert "plan: 4 runs, 4 to do in 1 batches (outputs/default)" in done.out
+    assert "plan: 4 runs, 4 to do in 1 batch (outputs/default)" in done.out
     assert "index: outputs/default/index.csv" in done.out
     assert {record["run_id"] for record in records()} == set(ids(*FOUR[1:]))
 
@@ -112,7 +112,7 @@ def test_a_dry_run_plans_and_writes_nothing(folder):
 
 def test_a_key_that_the_task_does_not_use_gives_duplicates():
     planned = here(*SWEEP, "attribution=saliency,grad_cam", "images.item=range(0,3)", "sweep.dry_run=true")
-    assert "plan: 1 runs, 5 duplicates left out, 1 to do in 1 batches" in planned.out
+    assert "plan: 1 run, 5 duplicates left out, 1 to do in 1 batch " in planned.out
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_runs_that_another_sweep_holds_are_no_failures(monkeypatch):
     with Claims(store(), ids(*FOUR[1:])[:1]):
         done = here(*FOUR, "sweep.wait=false")
     assert done.status == 0
-    assert "1 runs are being executed elsewhere" in done.out
+    assert "1 run is being executed elsewhere" in done.out
     assert len(records()) == 3
 
 

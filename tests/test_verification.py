@@ -71,7 +71,7 @@ def test_what_is_wrong_is_listed_set_aside_and_run_again(store):
     assert again(store).status().keys() == {"a", "d"}, "only verify reads contents"
     done = here("task=verify", "name=some")
     assert done.status == 1 and done.err == ""
-    assert "1 are whole, 3 have files" in done.out and "1 records are damaged" in done.out
+    assert "1 is whole, 3 have files" in done.out and "1 record is damaged" in done.out
     for text in ("runs/a/image.png", "other content", "20 bytes instead of 8", "gone", "outputs/some/damaged"):
         assert text in done.out
     assert (store.damaged_folder / "a" / "image.png").read_bytes() == b"an omage"

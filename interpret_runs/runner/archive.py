@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from interpret_runs import __version__
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.index import csv_bytes
 from interpret_runs.runner.inputs import INPUTS, Inputs
 from interpret_runs.runner.store import Record, Store
@@ -34,7 +35,7 @@ if ! command -v interpret-runs >/dev/null; then
 fi
 exec interpret-runs task=reproduce task.source="'$here'" "$@"
 """
-README = """What is here was made by interpret-runs {version}: {runs} runs of store {name}.
+README = """What is here was made by interpret-runs {version}: {runs} of store {name}.
 
 reproduce.sh    executes them again and says how far the results agree
                 (or, from a checkout: python run.py task=reproduce task.source=THIS_FILE.zip)
@@ -73,7 +74,7 @@ def pack(store: Store, records: Sequence[Record], table: pd.DataFrame, archive: 
         for file in sorted((store.root / "figures").glob("*")):
             packed.write(file, f"figures/{file.name}")
         left_out = [f"{what}, read by {runs} run{'s' * (runs > 1)}" for what, runs in inputs.left_out.items()]
-        said = README.format(version=__version__, runs=len(records), name=store.root.name)
+        said = README.format(version=__version__, runs=number_of(len(records), "run"), name=store.root.name)
         packed.writestr("README.txt", said + "".join(f"left out: {line}\n" for line in left_out))
         packed.writestr("environment.txt", "".join(f"{line}\n" for line in _packages()))
         script = zipfile.ZipInfo("reproduce.sh")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.figure_labels import Labels, plain, require_columns
 from interpret_runs.runner.lettering import wrapped
 from interpret_runs.runner.print_style import FAINT, SMALL, new_figure
@@ -77,8 +78,7 @@ def high(height: object, usual: float) -> float:
 def counted(sizes: Sequence[int], place: str = "") -> str:
     """``n = 8 runs``, ``n = 6 to 8 runs a bar``."""
     least, most = min(sizes), max(sizes)
-    size = str(least) if least == most else f"{least} to {most}"
-    return f"n = {size} run{'s' * (most > 1)}{place}"
+    return f"n = {f'{least} to ' * (least < most)}{number_of(most, 'run')}{place}"
 
 
 def left_out(index: pd.DataFrame, kept: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret_runs.runner.chart import counted, high, left_out, page, plain_ticks, split
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.figure_essentials import figure_essentials
 from interpret_runs.runner.figure_labels import Labels, require_columns, shown_runs
 from interpret_runs.runner.intervals import interval_of_mean
@@ -99,7 +100,8 @@ def _histories(index: pd.DataFrame, root: Path, value: str) -> dict[str, History
     }
     if not found:
         raise ValueError(
-            f"none of {len(index)} runs has a history; visualisations have: figure.filter=\"task == 'visualise'\""
+            f"none of {number_of(len(index), 'run')} has a history; visualisations have: "
+            "figure.filter=\"task == 'visualise'\""
         )
     series = sorted({name for one in found.values() for name in one} - {"step"})
     if value not in series:

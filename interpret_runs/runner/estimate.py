@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.index import load_index
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.runs import Run, task_name
@@ -36,7 +37,7 @@ def estimate(planned: Plan, store: Store, compute: Mapping[str, Any]) -> str:
         return where
     least = sum(known[kind] * count for kind, count in kinds.items() if kind in known) / workers
     unknown = sum(count for kind, count in kinds.items() if kind not in known)
-    beside = f", beside {unknown} runs of which the store knows nothing alike" * bool(unknown)
+    beside = f", beside {number_of(unknown, 'run')} of which the store knows nothing alike" * bool(unknown)
     return f"{where}; about {duration(least)}, by earlier runs like these{beside}"
 
 

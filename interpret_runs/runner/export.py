@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interpret_runs.runner.archive import pack
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.figure_labels import queried
 from interpret_runs.runner.index import load_index
 from interpret_runs.runner.progress import console, program, say
@@ -40,7 +41,7 @@ def show(config: Mapping[str, Any]) -> None:
         left_out = pack(store, records, rows, aside, task["weights"])
     beside = len(records) - len(chosen)
     along = f" ({beside} of them only because they were executed together with one that is selected)" * bool(beside)
-    say(f"{archive}: {len(records)} runs{along}, {archive.stat().st_size / 1e6:.1f} MB")
+    say(f"{archive}: {number_of(len(records), 'run')}{along}, {archive.stat().st_size / 1e6:.1f} MB")
     for line in left_out:
         say(f"left out: {line}", style="yellow")
     console.print(f"anyone reproduces it with: {program()} task=reproduce task.source={archive}", highlight=False)

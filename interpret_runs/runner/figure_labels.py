@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.print_names import in_print, in_words
 from interpret_runs.summary import nearest
 
@@ -19,7 +22,7 @@ OTHERS = ("parameterisation", "objective", "transform", "layer", "model")
 DEPTH = ("early", "middle", "late", "logits")
 GAP = "–"
 # What a setting of these names is called by its value alone.
-NAMES = ("path", "name", "picture", "unit", "weights")
+NAMES = ("path", "name", "picture", "unit")
 
 
 def plain(value: Any) -> str:
@@ -88,7 +91,9 @@ def shown_runs(index: pd.DataFrame, query: str | None) -> pd.DataFrame:
         raise ValueError("there are no runs to draw; run something first, or give another store: name=...")
     found = queried(index, query, "figure.filter") if query else index
     if found.empty:
-        raise ValueError(f"figure.filter={query!r} selects none of {len(index)} runs; loosen it or leave it out")
+        raise ValueError(
+            f"figure.filter={query!r} selects none of {number_of(len(index), 'run')}; loosen it or leave it out"
+        )
     return found
 
 
@@ -114,7 +119,7 @@ class Labels:
     def name(self, column: str) -> str:
         """Of a column: its label, or the last part of its name in words."""
         label = self.texts.get(column)
-        return str(label) if label is not None and not isinstance(label, Mapping) else in_words(column.rpartition(".")[2])
+        return in_words(column.rpartition(".")[2]) if label is None or isinstance(label, Mapping) else str(label)
 
     def value(self, column: str, value: str) -> str:
         """Of a value: its label, or the value; with the column's name where the value alone says little."""
@@ -131,9 +136,8 @@ class Labels:
     def ordered(self, column: str, values: Iterable[str]) -> list[str]:
         """Distinct values: by number, or in the order of the labels, of layers in a network, and else of appearance."""
         distinct = list(dict.fromkeys(values))
-        numbers = {value: _number(value) for value in distinct if value}
-        if all(number is not None for number in numbers.values()):
-            return sorted(distinct, key=lambda value: (not value, numbers.get(value) or 0.0))
+        if (numbers := _numbers([value for value in distinct if value])) is not None:
+            return sorted(distinct, key=lambda value: (not value, numbers.get(value, 0.0)))
         known = [*self._own(column), *self.texts, *DEPTH]
         return sorted(distinct, key=lambda value: known.index(value) if value in known else len(known))
 
@@ -144,6 +148,33 @@ class Labels:
     def _common(self, value: str) -> Any:
         label = self.texts.get(value)
         return None if isinstance(label, Mapping) else label
+
+
+def names_of_items(index: pd.DataFrame) -> dict[str, str]:
+    """What the pictures of ``images.item`` are called: by their file, or else by their class.
+
+    Empty where an item is another picture in another run.
+    """
+    names = ["images.item", "picture", "picture_label"]
+    if not set(names[:2]) <= set(index.columns):
+        return {}
+    found: dict[str, str] = {}
+    for row in index.reindex(columns=names).itertuples(index=False, name=None):
+        item, picture, label = map(plain, row)
+        called = in_print("picture", picture if PurePath(picture).suffix else label or picture)
+        if picture and found.setdefault(item, called) != called:
+            return {}
+    several = Counter(found.values())
+    return {item: f"{called} ({item})" if several[called] > 1 else called for item, called in found.items()}
+
+
+def _numbers(values: Sequence[str]) -> dict[str, float] | None:
+    """The numbers that all values are, or end in behind the same words: ``channel 12``."""
+    parts = [value.rpartition(" ") for value in values]
+    found = {value: _number(last) for value, (_, _, last) in zip(values, parts, strict=True)}
+    if len({first for first, _, _ in parts}) > 1 or None in found.values():
+        return None
+    return {value: number for value, number in found.items() if number is not None}
 
 
 def _number(value: str) -> float | None:

@@ -8,9 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interpret_runs.runner.colour_bars import number
 from interpret_runs.runner.figure_essentials import figure_essentials
-from interpret_runs.runner.figure_labels import Labels, named, plain, require_columns, shown_runs
-from interpret_runs.runner.grid_page import Panel, Table, draw
+from interpret_runs.runner.figure_labels import Labels, named, names_of_items, plain, require_columns, shown_runs
+from interpret_runs.runner.figure_notes import tell_faults, weights_note
+from interpret_runs.runner.grid_layout import Panel, Table
+from interpret_runs.runner.grid_page import draw
 from interpret_runs.runner.panel_pictures import (
     MAPS,
     SCALES,
@@ -20,6 +23,7 @@ from interpret_runs.runner.panel_pictures import (
     column_shown,
     drawn_maps,
     photographs_of,
+    usual_scale,
     written_pictures,
 )
 from interpret_runs.runner.print_style import files_of, write_figure
@@ -86,8 +90,9 @@ def grid(
         rows, columns: columns of the index; without `rows`, panels go on below each other, `across` a line.
         filter: a pandas query over the index.
         show: ``image``, or an artefact: ``overlay``, ``heat_map``, ``map`` (drawn anew), ...
-        scale: of colours, for ``map`` and ``overlay``, which are then drawn anew: ``shared`` (the default of maps),
-            ``row`` or ``panel``; overlays are otherwise those that the runs wrote, each with its own.
+        scale: of colours, for ``map`` and ``overlay``, which are then drawn anew: ``shared`` (the default of maps of
+            one method), ``row``, ``column`` (of several, whichever holds the method) or ``panel``; overlays are
+            otherwise those that the runs wrote, each with its own.
         share: the last colour is the magnitude that this share of the values on a scale do not pass.
         colour_bar: whether maps that are drawn anew have one.
         caption: columns whose values stand below each panel.
@@ -109,11 +114,11 @@ def grid(
     if not down and not beside:
         raise ValueError("figure.rows and figure.columns are empty; name columns of the index: figure.columns=layer")
     _check(show, scale, share, across)
-    called = Labels(labels or {})
+    called = Labels(labels or {}, {"images.item": names_of_items(shown)})
     axes = Axis.of(shown, down, called), Axis.of(shown, beside, called)
     runs = placed(shown, *axes)
-    pictures = _pictures(shown, runs, root, show, scale, share)
-    redrawn = scale or ("shared" if show == "map" else "")
+    redrawn = scale or (usual_scale(runs) if show == "map" else "")
+    pictures = _pictures(shown, runs, root, show, redrawn, share)
     panels = {
         cell: _panel(pictures, cell, runs.get(cell), below, called, redrawn)
         for cell in product(range(len(axes[0].values)), range(len(axes[1].values)))
@@ -126,9 +131,14 @@ def grid(
         bars=redrawn if colour_bar else "",
         signed=pictures.signed,
         heading=heading,
+        note=weights_note(runs.values()),
     )
     order = [str(runs[cell]["run_id"]) for cell in sorted(runs)]
-    return write_figure(draw(table, wide), out, formats, figure_essentials("grid", order, root, asked), title)
+    file = write_figure(draw(table, wide), out, formats, figure_essentials("grid", order, root, asked), title)
+    faults = [panel.fault for panel in panels.values()]
+    absent = len(panels) - len(runs)
+    tell_faults(absent, faults.count("missing") - absent, faults.count("failed"))
+    return file
 
 
 def placed(index: pd.DataFrame, rows: Axis, columns: Axis) -> dict[Cell, Run]:
@@ -187,17 +197,17 @@ def _check(show: object, scale: object, share: object, across: object) -> None:
 
 
 def _pictures(
-    index: pd.DataFrame, runs: Mapping[Cell, Run], root: Path, show: str, scale: str | None, share: float
+    index: pd.DataFrame, runs: Mapping[Cell, Run], root: Path, show: str, scale: str, share: float
 ) -> Pictures:
     column = column_shown(index, show)
-    if show != "map" and scale is None:
+    if not scale:
         return written_pictures(runs, root, column)
     photos = None
     if show == "overlay":
         ok = [str(run["run_id"]) for run in runs.values() if run["status"] == "ok"]
         records = Store.at(root).newest(ok)
         photos = photographs_of({run_id: record["config"] for run_id, record in records.items()})
-    return drawn_maps(runs, root, share, scale or "shared", photos)
+    return drawn_maps(runs, root, share, scale, photos)
 
 
 def _panel(
@@ -208,8 +218,8 @@ def _panel(
     picture = pictures.cells[cell]
     lines = [f"{labels.name(name)} {short(run.get(name))}" for name in caption]
     if scale == "panel" and picture.limit is not None:
-        lines.append(f"limit {picture.limit:.2g}")
-    return Panel(picture.image, picture.fault, tuple(lines), picture.limit)
+        lines.append(f"limit {number(picture.limit)}")
+    return Panel(picture.image, picture.fault, tuple(lines), picture.limit, picture.negative)
 
 
 def short(value: Any) -> str:

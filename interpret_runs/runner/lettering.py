@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from itertools import accumulate
 from typing import Any
 
 DPI = 1200  # fine, as letters are moved to whole pixels
 SHORTEST = 3  # letters of a part of a word
+SEAM = re.compile(r"(?<=[A-Za-z]{2}[-.])(?=..)|(?<=[a-z])(?=[A-Z])")  # where a name is made of parts
 
 
 @cache
@@ -45,7 +47,14 @@ def wrapped(text: str, width: float, size: float, most: int) -> list[str]:
 
 
 def _divided(word: str, width: float, size: float) -> list[str]:
-    """A word that is too wide in two parts, of which the first fits; itself where its parts would be too short."""
+    """A word that is too wide in two parts, of which the first fits; itself where its parts would be too short.
+
+    Behind a hyphen or a dot, or between the words of a name like DeepLIFT, where it has such a place.
+    """
+    for keep in sorted((found.start() for found in SEAM.finditer(word)), reverse=True):
+        first = word[:keep] if word[keep - 1] in "-." else f"{word[:keep]}-"
+        if text_width(first, size) <= width:
+            return [first, word[keep:]]
     for keep in range(len(word) - SHORTEST, SHORTEST - 1, -1):
         if text_width(f"{word[:keep]}-", size) <= width:
             return [f"{word[:keep]}-", word[keep:]]

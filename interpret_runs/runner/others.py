@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from time import sleep
 
 from interpret_runs.runner.claims import is_held
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.progress import console
 from interpret_runs.runner.runs import Run
@@ -33,7 +34,7 @@ def wait_for_others(
         left = {name for name in left if name not in finished or finished[name][1] < begun}
         if new := (held & left) - awaited:
             awaited |= new
-            console.print(f"waiting for {len(new)} runs that another process executes", highlight=False)
+            console.print(f"waiting for {number_of(len(new), 'run')} that another process executes", highlight=False)
         # Whoever held these has left them; what is lost once more is lost.
         free = (left - held - tried) if again else (left - held - tried) & awaited
         if free:

@@ -13,6 +13,7 @@ from typing import Any
 from interpret_runs.runner.backend import Backend, Batches
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.claims import Claims
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.plan import halves
 from interpret_runs.runner.progress import Batch, warn
 from interpret_runs.runner.record import keep, record_of
@@ -212,7 +213,9 @@ class Pool(Backend):
             return []
         busy.shown.end(0)
         again = "in halves" if suspect else "once more"
-        self._warn(f"a worker process died ({why or fate}); its {len(job.runs)} runs are executed {again}")
+        self._warn(
+            f"a worker process died ({why or fate}); its {number_of(len(job.runs), 'run', 'is')} executed {again}"
+        )
         return job.halves() if suspect else [_Job(job.runs, suspect=True)]
 
     def _give_up(self, run: Run, store: Store, machine: dict[str, Any], told: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from interpret_runs.progress_bar import in_notebook
+from interpret_runs.runner.counts import number_of
 
 # A pipe has no width: nothing is cut there. In a notebook it is plain text: rich's bar needs ipywidgets there.
 _rich = False if in_notebook() else None
@@ -66,7 +67,7 @@ class _Bar:
             self.told = monotonic()
             seconds = self.progress.tasks[0].elapsed or 0.0
             left = seconds * (self.total - self.done) / max(self.done, 1)
-            console.print(f"{self.done} of {self.total} runs, {seconds:.0f} s, about {left:.0f} s left")
+            console.print(f"{self.done} of {number_of(self.total, 'run')}, {seconds:.0f} s, about {left:.0f} s left")
 
 
 _bars: list[_Bar] = []
@@ -79,7 +80,7 @@ def bar(total: int) -> Iterator[None]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("of {task.total:.0f} runs,"),
+        TextColumn(f"of {number_of(total, 'run')},"),
         TimeElapsedColumn(),
         TextColumn("elapsed, left"),
         TimeRemainingColumn(),

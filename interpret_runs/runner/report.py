@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.plan import Plan
 from interpret_runs.runner.progress import console, program, say
 from interpret_runs.runner.runs import Run, task_name
@@ -18,20 +19,20 @@ ROWS = 20
 
 def show_plan(plan: Plan, store: Store) -> None:
     """One line of counts."""
-    parts = [f"{len(plan.runs)} runs", *map(escape, plan.notes)]
+    parts = [number_of(len(plan.runs), "run"), *map(escape, plan.notes)]
     if plan.duplicates:
-        parts.append(f"{plan.duplicates} duplicates left out")
+        parts.append(f"{number_of(plan.duplicates, 'duplicate')} left out")
     if plan.done:
         old = f" ({len(plan.stale)} stale: made with other versions or code; sweep.rerun=stale runs them again)"
         parts.append(f"{len(plan.done)} already done" + old * bool(plan.stale))
     if plan.failed_before:
         parts.append(f"{len(plan.failed_before)} failed before, left so")
-    parts.append(f"{plan.todo} to do in {len(plan.batches)} batches")
+    parts.append(f"{plan.todo} to do in {number_of(len(plan.batches), 'batch')}")
     lines, runs = store.damage()
     if lines:
-        parts.append(f"{lines} damaged lines of records (set aside in {store.damaged_folder.name}/)")
+        parts.append(f"{number_of(lines, 'damaged line')} of records (set aside in {store.damaged_folder.name}/)")
     if runs:
-        parts.append(f"{runs} runs whose files are not what their records say")
+        parts.append(f"{number_of(runs, 'run')} whose files are not what their records say")
     console.print(f"plan: {', '.join(parts)} ({escape(str(store.root))})", highlight=False, soft_wrap=True)
 
 
@@ -47,7 +48,7 @@ def show_batches(plan: Plan, estimate: str) -> None:
         table.add_row(str(number), str(len(runs)), escape(describe(runs[0], groups)), escape(shown))
     console.print(table)
     if len(plan.batches) > ROWS:
-        console.print(f"... and {len(plan.batches) - ROWS} more batches")
+        console.print(f"... and {number_of(len(plan.batches) - ROWS, 'more batch')}")
     console.print(estimate, highlight=False, markup=False)
 
 
@@ -94,19 +95,25 @@ def show_results(
         table.add_row(escape(kind), str(status["ok"]), str(status["failed"]), mean, f"{each:.2f}")
     console.print(table)
     if len(kinds) > ROWS:
-        console.print(f"... and {len(kinds) - ROWS} more kinds")
+        console.print(f"... and {number_of(len(kinds) - ROWS, 'more kind')}")
     dead = sum(record["metrics"].get("alive") is False for record in records.values())
     if dead:
-        console.print(f"{dead} images are dead: the score is not above 0, or the image is flat (index column alive)")
+        said = number_of(dead, "image", "is")
+        console.print(f"{said} dead: the score is not above 0, or the image is flat (index column alive)")
     if skipped := max((record["metrics"].get("pictures_skipped", 0) for record in records.values()), default=0):
-        console.print(f"{skipped} pictures cannot be read, and were left out (examples.json of a run names them)")
+        console.print(
+            f"left out: {number_of(skipped, 'picture')} that cannot be read (examples.json of a run names them)"
+        )
     failed = [run for run in plan.runs if run.id in records and records[run.id]["status"] == "failed"]
     if failed:
         _show_failures(failed, records, plan, store)
     if elsewhere:
-        console.print(f"{elsewhere} runs are being executed elsewhere; the same command tells when they are done")
+        said = number_of(elsewhere, "run", "is")
+        console.print(f"{said} being executed elsewhere; the same command tells when all is done")
     pace = f" ({ended / seconds:.3g} a second)" if seconds > 0 else ""
-    console.print(f"{ended} runs in {seconds:.1f} s{pace}; " + ", ".join(paths), highlight=False, soft_wrap=True)
+    console.print(
+        f"{number_of(ended, 'run')} in {seconds:.1f} s{pace}; " + ", ".join(paths), highlight=False, soft_wrap=True
+    )
 
 
 def _show_failures(failed: Sequence[Run], records: Mapping[str, Record], plan: Plan, store: Store) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from interpret_runs.runner import report
 from interpret_runs.runner.cache import canonical, short_digest
 from interpret_runs.runner.claims import is_held
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.index import is_fresh, write_index
 from interpret_runs.runner.nodes import Config
 from interpret_runs.runner.plan import Plan
@@ -43,9 +44,9 @@ def finish(planned: Plan, store: Store, settings: Config, begun: str, seconds: f
         paths = [f"index: {store.index_file('csv')}", f"figure: {figure(table, planned, store, settings)}"]
         report.show_results(planned, store, mine, paths, seconds, len(fresh & todo), len(held - records.keys()))
     if left := queued - mine.keys():
-        console.print(f"{len(left)} runs are in the queue of SLURM; the same command waits for them")
+        console.print(f"{number_of(len(left), 'run', 'is')} in the queue of SLURM; the same command waits")
     if lost:
-        console.print(f"{len(lost)} runs ended without a result; the same command runs them")
+        console.print(f"{number_of(len(lost), 'run')} ended without a result; the same command tries again")
     return not lost and all(record["status"] == "ok" for record in mine.values())
 
 

@@ -14,6 +14,7 @@ DPI = 200
 FINEST = 600  # pixels an inch at most: an overview of thousands of large pictures stays small
 TILE, GAP, MARGIN = 1.1, 0.06, 0.15
 LEAST_TILE = 0.6
+AIR = 0.02  # beside the labels of tiles
 PRINT_WIDTH, PRINT_HEIGHT = 183 / 25.4, 9.5  # of a page of a journal
 LINE = 0.14  # from one line of labels to the next
 LABEL, HEADING, TITLE = 7.0, 8.0, 9.0  # points
@@ -26,7 +27,8 @@ class Page:
     def __init__(self, figure: Figure, root: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        self.root = root
+        self.figure, self.root = figure, root
+        self.faults: list[str] = []  # of the tiles that have no picture
         self.renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
         self.axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))
         self.axes.set_axis_off()
@@ -61,6 +63,7 @@ class Page:
         except (OSError, ValueError):
             photo, fault = None, "missing"
         if photo is None:
+            self.faults.append(fault)
             self.axes.fill_between((x, x + width), y, y + height, color=EMPTY, linewidth=0)
             self.text(x + width / 2, y + height / 2 - LINE / 2, fault, width, color=FAINT, ha="center")
             return

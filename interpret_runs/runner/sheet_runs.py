@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpret_runs.runner.figure_labels import plain
+from interpret_runs.runner.figure_labels import GAP, Labels, plain
+from interpret_runs.runner.print_names import in_print, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,16 @@ def varying(runs: Sequence[Run], main: str) -> tuple[str | None, list[str]]:
     return axis, [name for name in kept if name != axis]
 
 
+def ordered(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The combinations of `names` that occur, each column in the order of a figure: see `Labels.ordered`."""
+    columns = [Labels().ordered(name, [run.get(name, "") for run in runs]) for name in names]
+    places = [{value: place for place, value in enumerate(column)} for column in columns]
+    return sorted(values(runs, *names), key=lambda one: [at[value] for at, value in zip(places, one, strict=True)])
+
+
 def labelled(name: str, value: str) -> str:
     group, _, setting = name.rpartition(".")
-    if name == "seed" or (group and setting not in ("path", "name")):
-        return f"{setting} {value or '-'}"
-    return value or "-"
+    shown = in_print(name, value) if value or name == "model.weights" else GAP
+    if name == "seed" or (group and setting not in ("path", "name", "weights")):
+        return f"{in_words(setting)} {shown}"
+    return shown

@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.progress import say
 from interpret_runs.runner.slurm_job import Batch, Batches
 from interpret_runs.runner.slurm_queue import Submitted, arrays, max_array, shown
@@ -104,7 +105,7 @@ class SlurmLauncher(Launcher):
         submitted = Submitted(store)
         jobs = _of(submitted.waiting(), batches)
         if jobs:
-            say(f"{sum(map(len, jobs.values()))} runs are in the queue already, in {_names(jobs)}")
+            say(f"{number_of(sum(map(len, jobs.values())), 'run', 'is')} in the queue already, in {_names(jobs)}")
         known = submitted.done(_ids(batches), planned).union(*jobs.values())
         jobs |= self._submit(_without(batches, known), submitted, planned)
         waiting = Wait(submitted, jobs, planned)
@@ -132,8 +133,8 @@ class SlurmLauncher(Launcher):
             before = next(iter(made)).partition("_")[0]
             jobs |= made
         if jobs:
-            logs = submitted.folder
-            say(f"submitted {len(batches)} batches as {len(jobs)} jobs: {_names(jobs)}; their logs: {logs}")
+            said = f"{number_of(len(batches), 'batch')} as {number_of(len(jobs), 'job')}"
+            say(f"submitted {said}: {_names(jobs)}; their logs: {submitted.folder}")
         return jobs
 
     def _sbatch(self, packs: Sequence[Sequence[Batch]], name: str, before: str | None, folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import sleep
 
 from interpret_runs.runner.claims import is_held
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.progress import batch, say
 from interpret_runs.runner.slurm_queue import Submitted, alive, shown, states
 
@@ -65,7 +66,7 @@ class Wait:
         for job in sorted(gone):
             ids = sorted(self.left.pop(job))
             said = (
-                f"job {job} of SLURM ended as {ends.get(job, 'unknown')} and left {len(ids)} runs without a result "
-                f"({shown(ids)}); its log: {self.submitted.log_file(job)}"
+                f"job {job} of SLURM ended as {ends.get(job, 'unknown')} and left {number_of(len(ids), 'run')} "
+                f"without a result ({shown(ids)}); its log: {self.submitted.log_file(job)}"
             )
             self.lost |= dict.fromkeys(ids, said)

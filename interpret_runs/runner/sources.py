@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from interpret_runs.runner.archive import unpacked
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.inputs import import_from, relocated
 from interpret_runs.runner.members import members
 from interpret_runs.runner.record import OUTCOME, run_of
@@ -128,7 +129,7 @@ def _of_store(store: Store, ids: Collection[str], open_until: ExitStack) -> list
     import_from(store.root, open_until)
     ok = [records[name] for name in ids if records[name]["status"] == "ok"]
     if not ok:
-        raise ValueError(f"none of the {len(records)} runs ended well; there is nothing to reproduce")
+        raise ValueError(f"none of {number_of(len(records), 'run')} ended well; there is nothing to reproduce")
     return [_of_record(store, record, around) for record in ok]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret_runs.runner.cache import canonical, short_digest
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.figure_essentials import figure_essentials, metadata
 from interpret_runs.runner.index import load_index
 from interpret_runs.runner.progress import say
@@ -73,7 +74,7 @@ def write_sheet(store: Store, settings: Settings) -> tuple[Path, Path]:
     index = _selected(load_index(store.root), settings.select)
     pictures = [_picture(store.root, row) for row in index.to_dict("records")]
     if not any(pictures):
-        raise ValueError(f"none of the {len(index)} runs has a picture: there is nothing to put on a sheet")
+        raise ValueError(f"none of {number_of(len(index), 'run')} has a picture: there is nothing to put on a sheet")
     columns = settings.columns or ceil(sqrt(len(index)))
     _check_size(len(index), columns, settings.tile)
     order = order_of(index, pictures, settings.order)
@@ -81,7 +82,7 @@ def write_sheet(store: Store, settings: Settings) -> tuple[Path, Path]:
     drawn = sheet(pictures, settings.tile, columns)
     ids = index["run_id"].tolist()
     essentials = figure_essentials("sprite_sheet", ids, store.root, vars(settings))
-    title = f"{store.root.resolve().name}: {len(ids)} runs by {settings.order}"
+    title = f"{store.root.resolve().name}: {number_of(len(ids), 'run')} by {settings.order}"
     place = store.root / "sheets" / f"{settings.order}-{short_digest(canonical([sorted(ids), vars(settings)]))}.png"
     store.write(place, _png(drawn, metadata(essentials, title, ".png")))
     page = place.with_suffix(".html")
@@ -118,7 +119,7 @@ def _selected(index: pd.DataFrame, query: str | None) -> pd.DataFrame:
     except Exception as error:  # pandas raises whatever Python, numpy or itself does
         raise ValueError(f"task.select={query!r} is no query over the index: {error}") from None
     if not len(found):
-        raise ValueError(f"task.select={query!r} selects none of the {len(index)} runs")
+        raise ValueError(f"task.select={query!r} selects none of {number_of(len(index), 'run')}")
     return found
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.claims import Claim, live
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.store import Store, existing, read_lines
 
@@ -74,7 +75,8 @@ def show(config: Mapping[str, Any]) -> None:
     _show_failures(store, status)
     lines, runs = store.damage()
     if lines or runs:
-        say(f"{lines} records are damaged, {runs} runs have files that are not what their records say: task=verify")
+        wrong = f"{number_of(runs, 'run', 'has')} files that are not what their records say"
+        say(f"{number_of(lines, 'record', 'is')} damaged, {wrong}: task=verify")
 
 
 def _plans(store: Store) -> list[Path]:
@@ -97,7 +99,7 @@ def _show_pace(store: Store, total: Count, active: bool) -> None:
     if not todo:
         return
     if not active:
-        say(f"nothing is being executed; {todo} runs are left, and the same command does them")
+        say(f"nothing is being executed; {number_of(todo, 'run', 'is')} left, and the same command goes on")
     elif rate := pace(finished for _, finished in store.finished().values()):
         say(f"{rate:.3g} runs a second lately, about {duration(todo / rate)} left")
 

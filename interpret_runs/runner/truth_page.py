@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from interpret_runs.runner.lettering import text_width, wrapped
+from interpret_runs.runner.print_names import in_print
 from interpret_runs.runner.print_style import COLOURS, FAINT, SMALL, new_figure, print_style
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PANEL, LINE = 0.88, 0.1  # inches: a panel's least width, and from one method to
 
 def truth_page(truth: Truth, ends: Ends, width: float, titles: Mapping[Column, str]) -> Figure:
     """A panel for each measure, a line for each method, chance dashed."""
-    names = 0.08 + max(text_width(method, SMALL) for method in truth.methods)
+    names = 0.08 + max(text_width(in_print("attribution", method), SMALL) for method in truth.methods)
     across = max(1, min(len(truth.columns), int((width - names) / PANEL)))
     down = -(-len(truth.columns) // across)
     each = (width - names) / across
@@ -51,6 +52,6 @@ def _panel(panel: Axes, truth: Truth, ends: Ends, column: Column) -> None:
     if chance is not None:
         panel.axvline(chance, color=FAINT, linestyle="--", linewidth=0.7)
     panel.locator_params(axis="x", nbins=3)
-    panel.set_yticks(range(len(methods)), methods)
+    panel.set_yticks(range(len(methods)), [in_print("attribution", method) for method in methods])
     panel.set_ylim(len(methods) - 0.5, -0.5)
     panel.grid(axis="x", color="0.92", linewidth=0.5)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from interpret_runs.runner.counts import number_of
 from interpret_runs.runner.figure_essentials import figure_essentials
+from interpret_runs.runner.print_names import in_print, in_words
 from interpret_runs.runner.print_style import files_of, write_figure
 from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.truth_page import truth_page
@@ -126,7 +128,7 @@ def known_truth(
     with written_whole(out.with_suffix(".csv")) as aside:
         aside.write_text(csv_text(truth, ends), newline="")
     runs = index.loc[index["problem"].notna(), "run_id"] if "run_id" in index else ()
-    headings = {column: _heading(truth, column) for column in truth.columns}
+    headings = {one: _heading(truth, one, in_print("problem", one[0])) for one in truth.columns}
     essentials = figure_essentials("known_truth", runs, root, {"resamples": resamples})
     return write_figure(truth_page(truth, ends, wide, headings), out, formats, essentials, title)
 
@@ -200,7 +202,7 @@ def tables(truth: Truth, ends: Ends, title: str) -> Iterator[Table]:
         table = Table(title=title if start == 0 else None, box=None, title_justify="left")
         table.add_column("method", no_wrap=True)
         for column in part:
-            table.add_column(_heading(truth, column), justify="right", overflow="fold", min_width=NARROWEST)
+            table.add_column(_heading(truth, column, column[0]), justify="right", overflow="fold", min_width=NARROWEST)
         for method in truth.methods:
             keys = [(method, column) for column in part]
             table.add_row(method, *(shown(truth.cells.get(key), ends.get(key)) for key in keys))
@@ -220,9 +222,10 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _heading(truth: Truth, column: Column) -> str:
+def _heading(truth: Truth, column: Column, problem: str) -> str:
     mark = " !" if truth.not_learned(column) else ""
-    return f"{column[0]}{mark}\n{column[1].replace('_', ' ')}" + ("" if truth.higher[column] else " (low is good)")
+    measure = in_words(column[1].removeprefix(f"{column[0]}_"))
+    return f"{problem}{mark}\n{measure}" + ("" if truth.higher[column] else " (low is good)")
 
 
 def caption(truth: Truth) -> Iterator[str]:
@@ -243,7 +246,8 @@ def caption(truth: Truth) -> Iterator[str]:
     if truth.networks:
         seconds = sum(one["seconds"] for one in truth.networks.values())
         least = min(one["accuracy"] for one in truth.networks.values())
-        yield f"training, apart: {len(truth.networks)} networks, {seconds:.0f} s in all, accuracy from {least:.3f} up"
+        trained = number_of(len(truth.networks), "network")
+        yield f"training, apart: {trained}, {seconds:.0f} s in all, accuracy from {least:.3f} up"
     yield f"attribution and measures: {truth.seconds:.0f} s"
 
 
@@ -255,8 +259,9 @@ def warning(truth: Truth) -> str:
     if not names:
         return ""
     return (
-        f"! {len(names)} of {len(truth.networks)} networks did not learn (accuracy {found} wanted): no map of them is "
-        "right, and measures marked with ! say little; raise problem.epochs or problem.images, or take another seed"
+        f"! {len(names)} of {number_of(len(truth.networks), 'network')} did not learn (accuracy {found} wanted): "
+        "no map of them is right, and measures marked with ! say little; raise problem.epochs or problem.images, or "
+        "take another seed"
     )
 
 

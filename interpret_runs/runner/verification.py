@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from interpret_runs.runner.claims import is_held
+from interpret_runs.runner.counts import agreeing, number_of
 from interpret_runs.runner.progress import console, say
 from interpret_runs.runner.results import RunsFailedError
 from interpret_runs.runner.store import Store, existing
@@ -77,8 +78,9 @@ def show(config: Mapping[str, Any]) -> None:
     runs = len(store.finished())
     wrong = len({fault.run_id for fault in faults})
     say(
-        f"verified {runs} runs of {store.root}: {runs - wrong} are whole, {wrong} have files that are not what their "
-        f"records say, {damaged} records are damaged",
+        f"verified {number_of(runs, 'run')} of {store.root}: {runs - wrong} {agreeing(runs - wrong, 'is')} whole, "
+        f"{wrong} {agreeing(wrong, 'has')} files that are not what their records say, "
+        f"{number_of(damaged, 'record', 'is')} damaged",
     )
     if faults:
         table = Table(box=None)
@@ -88,7 +90,7 @@ def show(config: Mapping[str, Any]) -> None:
             table.add_row(fault.run_id, escape(fault.path), escape(fault.what))
         console.print(table)
         if len(faults) > ROWS:
-            console.print(f"... and {len(faults) - ROWS} more files")
+            console.print(f"... and {number_of(len(faults) - ROWS, 'more file')}")
     if damaged or any(moved):
         say(f"set aside in {store.damaged_folder}")
     if damaged or faults:

@@ -122,8 +122,8 @@ def test_a_job_that_is_killed_is_noticed(command):
     done = said(on.start(2, *OURS))
     assert done.status == 1
     (run, _) = runs(2)
-    assert f"ended as FAILED and left 1 runs without a result ({run})" in done.out + done.err
-    assert "1 runs ended without a result; the same command runs them" in done.out
+    assert f"ended as FAILED and left 1 run without a result ({run})" in done.out + done.err
+    assert "1 run ended without a result; the same command tries again" in done.out
     assert set(store().status()) == set(runs(2)) - {run}
 
 
