@@ -55,6 +55,18 @@ def made_in(outputs: str) -> list[dict[str, object]]:
     return list(Store(outputs, "default").records())
 
 
+def test_an_edited_network_is_measured_anew(monkeypatch, folder):
+    monkeypatch.syspath_prepend(folder)
+    measured = finds(monkeypatch, "contiguous")
+    own = ("model=custom", "model.factory=edited:make", "layer.path='0'", "objective.channel=1", *QUICK)
+    for channels in (4, 5):
+        Path("edited.py").write_text(
+            f"from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(3, {channels}, 3))\n"
+        )
+        assert here(*own).status == 0
+    assert len(measured) == 2
+
+
 @pytest.mark.parametrize("name", ["contiguous", "channels_last"])
 def test_workers_get_the_setting_and_again_by_its_id(name):
     sweep = ("-m", *RUN, NO_SHEET, "compute.device=cpu", f"compute.memory_format={name}")

@@ -12,7 +12,7 @@ from interpret_runs.memory_format import fastest, format_of, lay_out
 from interpret_runs.models import VisionModel
 from interpret_runs.runner.cache import canonical, remember
 from interpret_runs.runner.devices import describe
-from interpret_runs.runner.objects import model_of
+from interpret_runs.runner.objects import model_of, network_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import AUTO
 
@@ -39,7 +39,7 @@ def fast_model_of(run: Run, device: torch.device, layers: Collection[str], size:
     if name == AUTO:
         precision = run.config["compute"]["precision"]
         here = [describe(device), torch.get_num_threads(), torch.__version__]
-        key = canonical([run.config["model"], sorted(layers), list(size), precision, *here])
+        key = canonical([*network_of(run), sorted(layers), list(size), precision, *here])
         name = remember("memory_formats", key, lambda: fastest(model, layers, size, precision))
     if format_of(model) != name:
         lay_out(model, name)

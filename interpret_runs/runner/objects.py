@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from interpret_runs.models import VisionModel, load
@@ -18,13 +20,18 @@ _loaded: dict[str, VisionModel] = {}
 
 def model_of(run: Run, device: torch.device) -> VisionModel:
     """The run's network on `device`; the last few stay loaded."""
-    key = canonical([run.config["model"], *map(run.digests.get, (WEIGHTS, FACTORY)), str(device)])
+    key = canonical([*network_of(run), str(device)])
     if key not in _loaded:
         while len(_loaded) >= MODELS_KEPT:
             _loaded.pop(next(iter(_loaded)))
         settings = {name: value for name, value in run.config["model"].items() if name != "_target_"}
         _loaded[key] = load(**settings, device=str(device))
     return _loaded[key]
+
+
+def network_of(run: Run) -> list[Any]:
+    """What tells the run's network from others: its settings, and what the files hold that these name."""
+    return [run.config["model"], *map(run.digests.get, (WEIGHTS, FACTORY))]
 
 
 def objective_of(run: Run, model: VisionModel) -> Objective:
