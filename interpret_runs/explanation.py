@@ -12,8 +12,9 @@ from torch import Tensor
 from interpret_runs.attribution import Attribution
 from interpret_runs.attribution_map import AttributionMap
 from interpret_runs.display import Displayed, Panel
-from interpret_runs.images import Picture, png_bytes, to_pil
+from interpret_runs.images import Picture, to_pil
 from interpret_runs.objective import Objective
+from interpret_runs.png import png_bytes
 from interpret_runs.rendering import Rendering
 from interpret_runs.whole_files import written_whole
 

@@ -8,7 +8,7 @@ from command_line import NO_SHEET, PROJECT, QUICK, apart, essentials, here, pyth
 from PIL import Image
 
 from interpret_runs import load_index
-from interpret_runs.images import png_text
+from interpret_runs.png import png_text
 
 # Runs a command and tells, as exit status, whether it imported torch.
 WATCHED = """

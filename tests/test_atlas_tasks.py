@@ -13,8 +13,9 @@ from PIL import Image
 from interpret_runs import load_index, reducers
 from interpret_runs.activations import capture
 from interpret_runs.atlas import Cell
-from interpret_runs.images import Shapes, png_text
+from interpret_runs.images import Shapes
 from interpret_runs.models import load
+from interpret_runs.png import png_text
 from interpret_runs.runner.execute import execute
 from interpret_runs.runner.store import Store, now
 from interpret_runs.runner.tasks import activation_grid, atlas, icons

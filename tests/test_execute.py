@@ -13,8 +13,8 @@ import torch
 from command_line import QUICK, essentials, planned, the_run
 from PIL import Image
 
-from interpret_runs.images import png_text
 from interpret_runs.models import load
+from interpret_runs.png import png_text
 from interpret_runs.runner import objects
 from interpret_runs.runner.execute import check, execute, now, task_of
 from interpret_runs.runner.runs import Run

@@ -18,9 +18,10 @@ from interpret_runs import Schedule, attribute, read_map, visualise, wrap
 from interpret_runs import progress_bar as bars
 from interpret_runs.cams import GradCam
 from interpret_runs.gradient_maps import Saliency, SmoothGrad
-from interpret_runs.images import Picture, Shapes, png_text, to_pil, to_tensor
+from interpret_runs.images import Picture, Shapes, to_pil, to_tensor
 from interpret_runs.objectives import Channel, Contrast, Logit
 from interpret_runs.parameterisations import Fourier
+from interpret_runs.png import png_text
 from interpret_runs.scoring import score
 from interpret_runs.spellings import method_names, objective_of
 

@@ -250,7 +250,7 @@ def test_pictures_that_are_no_maps_are_refused():
 
 
 def test_maps_of_a_store_are_taken_apart_where_that_is_wanted(store):
-    from interpret_runs.images import png_bytes
+    from interpret_runs.png import png_bytes
 
     values, rendering = map_of(2, True), Rendering()
     files = {"heat_map": rendering.heat_map(values), "overlay": rendering.overlay(photo_of(1), values)}

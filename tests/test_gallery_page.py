@@ -12,7 +12,7 @@ from chromium import Page, page, program
 from PIL import Image
 from stored import record
 
-from interpret_runs.images import png_bytes
+from interpret_runs.png import png_bytes
 from interpret_runs.rendering import Rendering
 from interpret_runs.runner.gallery import write_gallery
 from interpret_runs.runner.store import Store

@@ -16,14 +16,12 @@ from interpret_runs.images import (
     Folder,
     Picture,
     Shapes,
-    png_bytes,
-    png_text,
     preprocess,
     to_pil,
     to_tensor,
-    with_text,
 )
 from interpret_runs.models import Preprocessing, load
+from interpret_runs.png import png_bytes, png_text, with_text
 from interpret_runs.shapes import CLASSES, draw
 
 IMAGENET = Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

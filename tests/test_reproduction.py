@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from interpret_runs.images import png_bytes, png_text, with_text
+from interpret_runs.png import png_bytes, png_text, with_text
 from interpret_runs.runner.agreement import BYTES, CLOSE, OTHER, VALUES, agreement
 from interpret_runs.runner.members import members, told
 from interpret_runs.runner.runs import Run

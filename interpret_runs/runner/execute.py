@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from interpret_runs import __version__, trained
-from interpret_runs.images import with_text
 from interpret_runs.memory_format import CONTIGUOUS, format_of, lay_out
+from interpret_runs.models import VisionModel
+from interpret_runs.png import with_text
 from interpret_runs.runner import provenance
 from interpret_runs.runner.build import build
 from interpret_runs.runner.claims import Claims
@@ -111,8 +112,8 @@ class _Batch:
 
     def _start_plain(self, run: Run) -> None:
         """What an earlier batch did to a network that stays loaded is undone: bytes must not depend on it."""
-        with suppress(Exception):  # where it cannot be loaded, the task says why
-            lay_out(model_of(run, self.device), CONTIGUOUS)
+        if (model := self._model(run)) is not None:
+            lay_out(model, CONTIGUOUS)
 
     def _share(self, share: float) -> Progress:
         done = self.done
@@ -144,16 +145,18 @@ class _Batch:
         return records
 
     def _weights_digest(self, run: Run) -> str | None:
-        try:
-            return model_of(run, self.device).digest
-        except Exception:  # the model is what failed; its record says why
-            return None
+        model = self._model(run)
+        return None if model is None else model.digest
 
     def _memory_format(self, run: Run) -> str | None:
-        try:
-            return format_of(model_of(run, self.device))
-        except Exception:
-            return None
+        model = self._model(run)
+        return None if model is None else format_of(model)
+
+    def _model(self, run: Run) -> VisionModel | None:
+        """The run's network; None where it has none, or where that cannot be loaded, as its record says."""
+        with suppress(Exception):
+            return model_of(run, self.device)
+        return None
 
 
 def machine() -> dict[str, Any]:

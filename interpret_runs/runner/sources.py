@@ -65,7 +65,7 @@ def panels(source: str | Path, outputs: str, open_until: ExitStack) -> list[Pane
 
 def _told(path: Path) -> Mapping[str, Any]:
     """What a picture or figure says of itself."""
-    from interpret_runs.images import png_text
+    from interpret_runs.png import png_text
 
     if path.suffix in FIGURES:
         from interpret_runs.runner.figure_essentials import read_figure

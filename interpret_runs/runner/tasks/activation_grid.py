@@ -12,8 +12,9 @@ from torch import Tensor
 
 from interpret_runs.activations import capture, class_scores
 from interpret_runs.atlas import unit_directions
-from interpret_runs.images import ImageSet, Picture, png_bytes, to_pil
+from interpret_runs.images import ImageSet, Picture, to_pil
 from interpret_runs.models import VisionModel
+from interpret_runs.png import png_bytes
 from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.objects import model_of

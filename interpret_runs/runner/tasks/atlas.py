@@ -13,9 +13,10 @@ from torch import Tensor
 
 from interpret_runs import memory
 from interpret_runs.atlas import Cell, bins, cells_of, most_attributed, unit_directions, whitening
-from interpret_runs.images import ImageSet, png_bytes, to_pil
+from interpret_runs.images import ImageSet, to_pil
 from interpret_runs.layer_samples import LayerSamples, layer_samples
 from interpret_runs.models import VisionModel
+from interpret_runs.png import png_bytes
 from interpret_runs.randomness import generator
 from interpret_runs.reducers import check_reducer, reduce
 from interpret_runs.runner.objects import model_of

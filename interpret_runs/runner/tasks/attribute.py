@@ -15,11 +15,12 @@ from interpret_runs import memory
 from interpret_runs.activations import Activations, capture, class_scores
 from interpret_runs.attribution import Attribution
 from interpret_runs.image_sets import loaded
-from interpret_runs.images import Picture, png_bytes
+from interpret_runs.images import Picture
 from interpret_runs.metric import Explained, Metric
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.one_pass import OnePass, map_of_each
+from interpret_runs.png import png_bytes
 from interpret_runs.rendering import Rendering
 from interpret_runs.runner.build import build
 from interpret_runs.runner.cache import canonical
@@ -62,15 +63,17 @@ class Attribute(Task):
         model = model_of(runs[0], device)
         keys = [canonical(run.config["images"]) for run in runs]
         sets = {key: build(run.config["images"]) for key, run in zip(keys, runs, strict=True)}
-        read = [one.result() for one in loaded(sets.values(), model.preprocessing, len(sets))]
-        pictures = [dict(zip(sets, read, strict=True))[key] for key in keys]
+        futures = loaded(sets.values(), model.preprocessing, len(sets))
+        read = {key: future.result() for key, future in zip(sets, futures, strict=True)}
+        pictures = [read[key] for key in keys]
         images = torch.stack([picture.pixels for picture in pictures]).to(device)
         asked = [objective_of(run, model) for run in runs]
+        layers = set[str]().union(*(one.layers for one in asked))
+        fast_model_of(runs[0], device, layers, (images.shape[2], images.shape[3]))
         seen = _Seen(model, asked, images, keys)
         objectives = seen.objectives(_labels(asked, model, pictures))
         objective = Objective.stack(objectives)
         scores = seen.scores(objective).cpu()
-        fast_model_of(runs[0], device, objective.layers, (images.shape[2], images.shape[3]))
         half = runs[0].config["compute"]["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             maps = _maps(runs, model, objective, images).float()

@@ -11,9 +11,10 @@ import torch
 
 from interpret_runs import memory
 from interpret_runs.dataset_examples import Extremes, Survey, survey
-from interpret_runs.images import ImageSet, png_bytes
+from interpret_runs.images import ImageSet
 from interpret_runs.models import VisionModel
 from interpret_runs.patches import mosaic, patches
+from interpret_runs.png import png_bytes
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, require_readable, require_whole, try_score

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret_runs.images import png_bytes, to_pil
+from interpret_runs.images import to_pil
+from interpret_runs.png import png_bytes
 from interpret_runs.runner.runs import Run
 
 Progress = Callable[[float], None]
