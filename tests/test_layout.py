@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import NO_SHEET, QUICK, here, ids, records, store, the_run
+from safetensors.torch import save_file
 
+from interpret_runs import load
 from interpret_runs.memory_format import format_of
 from interpret_runs.runner import cache, layout
 from interpret_runs.runner.execute import execute, now
@@ -65,6 +67,18 @@ def test_an_edited_network_is_measured_anew(monkeypatch, folder):
         )
         assert here(*own).status == 0
     assert len(measured) == 2
+
+
+def test_other_weights_of_one_architecture_share_its_format(monkeypatch, folder):
+    """Measurements may differ by chance: equal weights from another file would then give another score."""
+    monkeypatch.setattr(layout, "fastest", lambda *_: found.pop())
+    found, logit = ["channels_last", "contiguous"], (*QUICK, "objective=logit", "objective.target=0")
+    save_file(load("shapes").network.state_dict(), folder / "same.safetensors")
+    for again in ((), ("model.weights=same.safetensors",), ("model.weights=null", "model.seed=3")):
+        assert here(*logit, *again).status == 0
+    assert [record["memory_format"] for record in records()] == ["contiguous"] * 3 and found == ["channels_last"]
+    scores = {record["config"]["model"]["weights"]: record["score"] for record in records()}
+    assert scores["same.safetensors"] == scores["DEFAULT"]
 
 
 @pytest.mark.parametrize("name", ["contiguous", "channels_last"])

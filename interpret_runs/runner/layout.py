@@ -12,7 +12,7 @@ from interpret_runs.memory_format import fastest, format_of, lay_out
 from interpret_runs.models import VisionModel
 from interpret_runs.runner.cache import canonical, remember
 from interpret_runs.runner.devices import describe
-from interpret_runs.runner.objects import model_of, network_of
+from interpret_runs.runner.objects import architecture_of, model_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import AUTO
 
@@ -32,14 +32,14 @@ def laid_out(name: str) -> Iterator[None]:
 def fast_model_of(run: Run, device: torch.device, layers: Collection[str], size: tuple[int, int]) -> VisionModel:
     """The run's network, in the format that suits gradients of `layers` for images of `size` (height, width).
 
-    What is fastest is measured once for each machine and remembered there, so that all processes compute the same
-    bytes.
+    What is fastest is measured once for each machine and architecture and remembered there, so that all processes
+    compute the same bytes, and equal weights from different files the same scores.
     """
     model, name = model_of(run, device), _wanted.get()
     if name == AUTO:
         precision = run.config["compute"]["precision"]
         here = [describe(device), torch.get_num_threads(), torch.__version__]
-        key = canonical([*network_of(run), sorted(layers), list(size), precision, *here])
+        key = canonical([*architecture_of(run), sorted(layers), list(size), precision, *here])
         name = remember("memory_formats", key, lambda: fastest(model, layers, size, precision))
     if format_of(model) != name:
         lay_out(model, name)

@@ -34,6 +34,12 @@ def network_of(run: Run) -> list[Any]:
     return [run.config["model"], *map(run.digests.get, (WEIGHTS, FACTORY))]
 
 
+def architecture_of(run: Run) -> list[Any]:
+    """What tells the layers of the run's network from those of others, whatever their weights."""
+    made = {key: value for key, value in run.config["model"].items() if key not in ("weights", "seed")}
+    return [made, run.digests.get(FACTORY)]
+
+
 def objective_of(run: Run, model: VisionModel) -> Objective:
     made = build(run.config["objective"])
     if not isinstance(made, Objective):
