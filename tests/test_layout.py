@@ -13,6 +13,7 @@ from interpret_runs.runner import cache, layout
 from interpret_runs.runner.execute import execute, now
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.store import Store
+from interpret_runs.runner.tuning import Tuning
 
 RUN = (*QUICK, "layer=early", "objective.channel=1")
 EXPLAIN = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=1")
@@ -94,7 +95,7 @@ def test_workers_get_the_setting_and_again_by_its_id(name):
 def test_what_an_earlier_batch_did_to_a_network_that_stays_loaded_is_undone():
     """A task that asks for no format computes in the usual one."""
     run, shown = the_run(*RUN), the_run("task=examples", "images=shapes", "task.k=2", *RUN[2:])
-    (first,) = execute([run], store(), "cpu", now(), memory_format="channels_last")
+    (first,) = execute([run], store(), "cpu", now(), how=Tuning("channels_last"))
     network = model_of(run, torch.device("cpu"))
     assert first["memory_format"] == format_of(network) == "channels_last"
     (second,) = execute([shown], store(), "cpu", now())

@@ -10,9 +10,10 @@ from interpret_runs.runner.progress import bar, batch, console, say
 from interpret_runs.runner.record import run_of
 from interpret_runs.runner.results import RunsFailedError, restore_index
 from interpret_runs.runner.runs import close
-from interpret_runs.runner.slots import memory_format_of, named
+from interpret_runs.runner.slots import named
 from interpret_runs.runner.store import Record, Store, existing, now
 from interpret_runs.runner.sweep import check, plan_of
+from interpret_runs.runner.tuning import Tuning
 from interpret_runs.summary import nearest
 
 # The artefact that a run is about, whichever it has first.
@@ -41,8 +42,8 @@ def run_alone(config: Config, choices: Mapping[str, str]) -> float | None:
         from interpret_runs.runner.execute import execute
 
         with bar(1), batch(1) as progress:
-            layout = memory_format_of(config["compute"])
-            done = execute(planned.batches[0], store, device, begun, progress, strict=True, memory_format=layout)
+            how = Tuning.of(config["compute"])
+            done = execute(planned.batches[0], store, device, begun, progress, strict=True, how=how)
         if not done and runs[0].id not in store.finished():
             raise ValueError(f"run {runs[0].id} is being executed by another process; try again when it is done")
         write_index(store)
@@ -82,8 +83,8 @@ def run_again(config: Config, ids: Sequence[str]) -> None:
         run = run_of(records[name])
         with bar(1), batch(1) as progress:
             compute = config["compute"]
-            device, layout = named(compute["device"])[0], memory_format_of(compute)
-            done = execute([run], store, device, now(), progress, memory_format=layout)
+            device = named(compute["device"])[0]
+            done = execute([run], store, device, now(), progress, how=Tuning.of(compute))
         if not done:
             raise ValueError(f"run {name} is being executed by another process; try again when it is done")
         made[name] = done[0]

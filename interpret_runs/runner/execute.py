@@ -22,15 +22,14 @@ from interpret_runs.runner import provenance
 from interpret_runs.runner.build import build
 from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
-from interpret_runs.runner.layout import laid_out
 from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.plan import halves
 from interpret_runs.runner.record import OUTCOME, keep, record_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.slots import AUTO
 from interpret_runs.runner.store import Record, Store, StoreError, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tuning import Tuning, tuned
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
 
@@ -55,12 +54,11 @@ def execute(
     progress: Progress | None = None,
     strict: bool = False,
     slot: str = "",
-    memory_format: str = AUTO,
+    how: Tuning = Tuning(),  # noqa: B008  # frozen
 ) -> list[Record]:
     """Execute those of `runs` that no other sweep holds, or has finished since `planned`; returns their records.
 
-    A wrong setting is raised where `strict`, else it makes a failed record. `slot` is where a pool executes them;
-    `memory_format` is the setting of that name.
+    A wrong setting is raised where `strict`, else it makes a failed record. `slot` is where a pool executes them.
 
     Artefacts are written first, then all records in one file. Interrupted, it leaves no record and no claim.
     """
@@ -69,7 +67,7 @@ def execute(
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
         batch = _Batch(store, chosen, progress or (lambda _: None), strict, slot)
-        with trained.kept_in(store.root), laid_out(memory_format):
+        with trained.kept_in(store.root), tuned(how):
             return batch.execute(mine) if mine else []
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection
 
 import torch
 
@@ -15,18 +13,7 @@ from interpret_runs.runner.devices import describe
 from interpret_runs.runner.objects import architecture_of, model_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import AUTO
-
-_wanted: ContextVar[str] = ContextVar("memory format", default=AUTO)
-
-
-@contextmanager
-def laid_out(name: str) -> Iterator[None]:
-    """Networks get the format `name`, or with ``auto`` what is fastest, for the length of a ``with``."""
-    token = _wanted.set(name)
-    try:
-        yield
-    finally:
-        _wanted.reset(token)
+from interpret_runs.runner.tuning import tuning
 
 
 def fast_model_of(run: Run, device: torch.device, layers: Collection[str], size: tuple[int, int]) -> VisionModel:
@@ -35,7 +22,7 @@ def fast_model_of(run: Run, device: torch.device, layers: Collection[str], size:
     What is fastest is measured once for each machine and architecture and remembered there, so that all processes
     compute the same bytes, and equal weights from different files the same scores.
     """
-    model, name = model_of(run, device), _wanted.get()
+    model, name = model_of(run, device), tuning().memory_format
     if name == AUTO:
         precision = run.config["compute"]["precision"]
         here = [describe(device), torch.get_num_threads(), torch.__version__]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.slots import AUTO
 from interpret_runs.runner.slurm_job import in_job
 from interpret_runs.runner.store import Store
+from interpret_runs.runner.tuning import Tuning
 
 
 def run_batch(
@@ -29,9 +29,8 @@ def run_batch(
     planned = max(line["planned"] for line in lines)
     runs = [Run.from_json(line) for line in lines]
     with in_job() as fail:
-        records = execute(
-            runs, store, device, planned, progress, slot=slot, memory_format=lines[0].get("memory_format", AUTO)
-        )
+        how = Tuning.of(lines[0].get("tuning", {}))
+        records = execute(runs, store, device, planned, progress, slot=slot, how=how)
         well = all(record["status"] == "ok" for record in records)
         if not well:
             fail()

@@ -21,6 +21,7 @@ from interpret_runs.runner.runs import Run
 from interpret_runs.runner.slots import named
 from interpret_runs.runner.sources import Panel, panels
 from interpret_runs.runner.store import Record, Store, now
+from interpret_runs.runner.tuning import Tuning
 
 # Relative difference of scores up to which two machines may disagree; see the README.
 TOLERANCE = 0.15
@@ -83,8 +84,8 @@ def replay(found: Sequence[Panel], store: Store, device: str, alone: bool = Fals
             shown = Batch(len(runs))
             torch.set_num_threads(panel.machine.get("threads") or threads)
             try:
-                then = panel.machine.get("memory_format") or CONTIGUOUS  # all were, before it was noted
-                made = execute(runs, store, _device(panel, device), now(), shown, memory_format=then)
+                how = Tuning(panel.machine.get("memory_format") or CONTIGUOUS)  # all were, before it was noted
+                made = execute(runs, store, _device(panel, device), now(), shown, how=how)
                 records |= {one["run_id"]: one for one in made}
             finally:
                 torch.set_num_threads(threads)

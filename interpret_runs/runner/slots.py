@@ -2,13 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 AUTO, CPU = "auto", "cpu"
-MEMORY_FORMATS = (AUTO, "contiguous", "channels_last")
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,6 @@ def workers_of(per_device: Any) -> int:
             f"compute.per_device is {per_device!r}; it is a number of worker processes, or 0 to run in this one"
         )
     return per_device
-
-
-def memory_format_of(compute: Mapping[str, Any]) -> str:
-    """The setting compute.memory_format; stores of older versions have none.
-
-    Raises:
-        ValueError: not one of them.
-    """
-    name: str = compute.get("memory_format", AUTO)
-    if name not in MEMORY_FORMATS:
-        raise ValueError(f"compute.memory_format is {name!r}; it is one of {', '.join(MEMORY_FORMATS)}")
-    return name
 
 
 def slots(devices: Sequence[str], per_device: int) -> list[Slot]:

@@ -27,8 +27,8 @@ from interpret_runs.runner.results import (
     restore_index,
 )
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.slots import memory_format_of
 from interpret_runs.runner.store import Store, StoreError, now
+from interpret_runs.runner.tuning import Tuning
 
 
 def sweep(
@@ -79,7 +79,7 @@ def sweep(
 
 def plan_of(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
     compute = settings["compute"]
-    memory_format_of(compute)  # it is not too late to refuse it
+    Tuning.of(compute)  # it is not too late to refuse it
     return plan(
         runs,
         store.status,
@@ -127,7 +127,7 @@ def _execute(planned: Plan, settings: Config, store: Store, executing: Backend, 
     store.set_aside_damage()
     if planned.done:
         keep_catalogue(store)  # else every worker reads all records
-    how = {"planned": begun, "memory_format": memory_format_of(settings["compute"])}
+    how = {"planned": begun, "tuning": Tuning.of(settings["compute"]).to_json()}
     lines = [{**run.to_json(), **how} for group in planned.batches for run in group]
     # An equal sweep that starts meanwhile has a file of its own: less may be left to do in it.
     store.write_plan(file.stem, lines)

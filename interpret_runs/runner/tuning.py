@@ -1,0 +1,57 @@
+"""Settings that change how fast runs are executed, and nothing else of them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from interpret_runs.runner.slots import AUTO
+
+MEMORY_FORMATS = (AUTO, "contiguous", "channels_last")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the network of a batch is computed; no run id depends on it, and scores by rounding alone.
+
+    Args:
+        memory_format: ``contiguous`` or ``channels_last``; ``auto`` is what a short measurement finds faster.
+    """
+
+    memory_format: str = AUTO
+
+    def __post_init__(self) -> None:
+        if self.memory_format not in MEMORY_FORMATS:
+            allowed = ", ".join(MEMORY_FORMATS)
+            raise ValueError(f"compute.memory_format is {self.memory_format!r}; it is one of {allowed}")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Tuning":
+        """What the settings ``compute`` say, or a line of a plan; older ones leave some out.
+
+        Raises:
+            ValueError: a value that there is not.
+        """
+        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_present: ContextVar[Tuning] = ContextVar("tuning", default=Tuning())  # noqa: B039  # frozen
+
+
+def tuning() -> Tuning:
+    """That of the batch which is being executed."""
+    return _present.get()
+
+
+@contextmanager
+def tuned(settings: Tuning) -> Iterator[None]:
+    """Batches are executed as `settings` say, for the length of a ``with``."""
+    token = _present.set(settings)
+    try:
+        yield
+    finally:
+        _present.reset(token)
