@@ -102,12 +102,12 @@ class Blur(Transform):
     def __call__(self, images: Tensor, parameters: Tensor) -> Tensor:
         images = self.clean(images)
         sigma = parameters.to(images.dtype)[..., None]
-        rows, columns = (_gaussians(side, sigma) for side in images.shape[2:])
+        rows, columns = (gaussians(side, sigma) for side in images.shape[2:])
         return separable(images, rows, columns)
 
 
-def _gaussians(count: int, sigma: Tensor) -> Tensor:
-    """Weights, (B, count, count), that blur a signal; sigma (B, 1, 1)."""
+def gaussians(count: int, sigma: Tensor) -> Tensor:
+    """Weights, (B, count, count), that blur a signal; standard deviations `sigma` in pixels, (B, 1, 1)."""
     places = torch.arange(count, device=sigma.device)
     # A thousandth of a pixel blurs nothing, and needs no division by 0.
     deviations = (places[:, None] - places) / sigma.clamp(min=1e-3)

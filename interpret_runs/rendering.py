@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from interpret_runs.attribution_map import INTERPOLATIONS
-from interpret_runs.corruptions import Blur
+from interpret_runs.corruptions import gaussians
 from interpret_runs.heat_maps import Photograph, contours, enlarged, heat_map, overlay, photograph, robust_limit
+from interpret_runs.resampling import separable
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ class Rendering:
         if not self.smoothing or values.ndim != 2 or not values.numel():  # what is no map is refused where it is drawn
             return values
         values = values.detach().double()
-        return Blur()(values[None, None], values.new_full((1, 1), self.smoothing * min(values.shape)))[0, 0]
+        sigma = self.smoothing * min(values.shape)
+        rows, columns = (_blurring(side, sigma).to(values.device) for side in values.shape)
+        return separable(values[None, None], rows, columns)[0, 0]
 
     def _heat_map(self, drawn: Tensor, limit: float) -> Image.Image:
         return heat_map(drawn, limit, interpolation=self.interpolation)
@@ -89,12 +94,20 @@ class Rendering:
         picture = enlarged(photograph(image))
         if self.opacity:
             picture = overlay(picture, drawn, limit, signed, self.opacity, self.interpolation)
-        return contours(picture, drawn, self.contours, limit, signed, self.interpolation)
+        if self.contours:
+            picture = contours(picture, drawn, self.contours, limit, signed, self.interpolation)
+        return picture
 
     def _scaled(self, values: Tensor) -> tuple[Tensor, float]:
         """What is drawn of a map, and the value of its last colour."""
         drawn = self.smoothed(values)
         return drawn, self.limit or robust_limit(drawn, self.share)
+
+
+@lru_cache(maxsize=8)
+def _blurring(side: int, sigma: float) -> Tensor:
+    """What blurs rows or columns of maps, (1, side, side); the maps of a sweep are of one size."""
+    return gaussians(side, torch.full((1, 1, 1), sigma, dtype=torch.float64))
 
 
 def _number(value: object) -> bool:

@@ -21,7 +21,6 @@ from interpret_runs.images import (
     to_tensor,
 )
 from interpret_runs.models import Preprocessing, load
-from interpret_runs.png import png_bytes, png_text, with_text
 from interpret_runs.shapes import CLASSES, draw
 
 IMAGENET = Preprocessing((224, 224), 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -90,42 +89,6 @@ def test_the_weights_own_interpolation_is_kept(chelsea: Image.Image, name: str) 
 def test_the_photograph_covers_any_crop(size: tuple[int, int]) -> None:
     white = Image.new("RGB", (50, 40), "white")
     assert torch.equal(preprocess(white, Preprocessing(size, 64)), torch.ones(3, *size))
-
-
-# --- text in PNG files ------------------------------------------------------------------------------------------
-
-
-def test_text_survives_the_round_trip(tmp_path: Path) -> None:
-    text = {"run_id": "0123456789abcdef", "config": '{"name": "Möwe 鷗"}\n' * 5000, "empty": ""}
-    picture = to_pil(random_image(5, 6))
-    (tmp_path / "image.png").write_bytes(png_bytes(picture, text))
-    assert png_text(tmp_path / "image.png") == text
-    with Image.open(tmp_path / "image.png") as read:
-        assert read.tobytes() == picture.tobytes()
-
-
-def test_the_same_picture_gives_the_same_bytes() -> None:
-    assert png_bytes(to_pil(random_image(5, 6)), {"a": "b"}) == png_bytes(to_pil(random_image(5, 6)), {"a": "b"})
-
-
-def test_text_is_added_to_a_picture_and_nothing_else_changes(tmp_path: Path) -> None:
-    picture, more = png_bytes(to_pil(random_image(5, 6)), {"a": "b"}), {"score": "1.5", "long": "鷗" * 5000}
-    (tmp_path / "image.png").write_bytes(with_text(picture, more))
-    assert png_text(tmp_path / "image.png") == {"a": "b", **more}
-    assert with_text(picture, more).endswith(picture[33:]), "what comes after the header"
-    assert with_text(picture, {}) == picture and with_text(b"GIF89a", more) == b"GIF89a"
-
-
-@pytest.mark.parametrize("key", ["", "k" * 80, "鷗"])
-def test_keys_that_png_does_not_take(key: str) -> None:
-    with pytest.raises(ValueError, match="1 to 79 Latin-1"):
-        png_bytes(Image.new("RGB", (2, 2)), {key: "value"})
-
-
-def test_text_of_another_format_is_refused(tmp_path: Path) -> None:
-    Image.new("RGB", (2, 2)).save(tmp_path / "image.jpg")
-    with pytest.raises(ValueError, match=r"image\.jpg' is a JPEG file; text is read from PNG files$"):
-        png_text(tmp_path / "image.jpg")
 
 
 # --- image sets -------------------------------------------------------------------------------------------------
