@@ -38,7 +38,7 @@ class Activations(Mapping[str, Tensor]):
         rows: Tensor | None = None,
         image_size: tuple[int, int] | None = None,
         images: int = 1,
-        progress: float = 1.0,
+        progress: float | Tensor = 1.0,
         references: Mapping[Any, Activations] | None = None,
     ) -> None:
         self._outputs = outputs

@@ -40,7 +40,7 @@ class Look:
         parameters: Tensor | None = None,
         rows: Tensor | None = None,
         opacity: Tensor | None = None,
-        progress: float = 1.0,
+        progress: float | Tensor = 1.0,
     ) -> Tensor:
         """One score per image, (B,): the mean over the views that the transform makes of it.
 
@@ -71,6 +71,9 @@ class Look:
         return scores.reshape(views, -1).mean(0)
 
     def _activations(self, seen: Tensor, pixels: Tensor, rows: Tensor) -> Activations:
+        if seen.requires_grad and not seen.is_leaf:
+            # The transform's backward pass is slower in other formats.
+            seen.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
         half = self.precision == "bfloat16"
         with torch.autocast(seen.device.type, torch.bfloat16) if half else nullcontext():
             activations = self.forward(seen, rows)

@@ -261,7 +261,7 @@ def _weight(value: Any) -> Weight:
     return first if first == last else (first, last)
 
 
-def _at(weight: Weight, progress: float) -> float:
+def _at(weight: Weight, progress: float | Tensor) -> Any:
     return weight[0] + (weight[1] - weight[0]) * progress if isinstance(weight, tuple) else weight
 
 

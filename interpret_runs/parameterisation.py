@@ -42,7 +42,7 @@ class Parameterisation(nn.Module, ABC):
         self.images = images
         self.seeds = tuple(seeds)
         self.statistics = ImageStatistics.of(statistics)
-        self.step: int | None = None
+        self.step: int | Tensor | None = None
         self.opacity: Tensor | None = None
         self.straight: Tensor | None = None
         self.register_buffer("colour", self.statistics.colour.clone())
@@ -59,7 +59,7 @@ class Parameterisation(nn.Module, ABC):
     def rgb(self, values: Tensor, decorrelate: bool) -> Tensor:
         """Unbounded values to RGB: colours correlated as in photographs if asked, then a sigmoid."""
         if decorrelate:
-            return torch.einsum("oc,bchw->bohw", self.colour, values).sigmoid_()
+            return (self.colour @ values.flatten(2)).view_as(values).sigmoid_()
         return values.sigmoid()
 
     def values(self, images: Tensor, decorrelate: bool) -> Tensor:

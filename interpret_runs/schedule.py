@@ -26,6 +26,8 @@ class Schedule:
         tile: side in pixels of the windows in which the network sees images larger than that, one after
             the other; None shows it the whole image.
         precision: ``float32``, or ``bfloat16`` for the network alone.
+        compile: compile what of the network is needed, once no gradient has to be rescued.
+        cuda_graphs: on a GPU, replay the whole step as one graph where every step is alike.
     """
 
     steps: int = 128
@@ -37,6 +39,8 @@ class Schedule:
     importance: bool = False
     tile: int | None = None
     precision: str = "float32"
+    compile: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "snapshots", tuple(self.snapshots))

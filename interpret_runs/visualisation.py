@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,16 +12,19 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from interpret_runs.activations import capture
+from interpret_runs.compiled import Compiled
 from interpret_runs.convergence import Convergence
 from interpret_runs.look import Look
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
+from interpret_runs.optimisers import make_capturable, started
 from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.parameterisations import Fourier
 from interpret_runs.rescue import Rescue
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import frozen
 from interpret_runs.size import Size
+from interpret_runs.step_graph import StepGraph
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.tiles import windows
 from interpret_runs.transform import Transform
@@ -32,8 +36,6 @@ CHECK_EVERY = 16
 FLAT = 0.05
 FLAT_STEPS = 32
 ADAM = partial(torch.optim.Adam, lr=0.05)
-# What they do to one element depends on others, and so on the other runs of a batch.
-NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
 
 
 def visualise(
@@ -78,13 +80,13 @@ def visualise(
     transform = transform or Standard(size=None if model.summary.any_size else model.preprocessing.size)
     rows = torch.arange(len(parameterisation.seeds), device=device).repeat_interleave(parameterisation.images)
     table = transform.draw(schedule.steps, parameterisation.seeds, parameterisation.images).to(device)
-    with torch.enable_grad(), frozen(model), capture(model, objective.layers - {PIXELS, OPACITY}) as forward:
+    layers = objective.layers - {PIXELS, OPACITY}
+    with torch.enable_grad(), frozen(model), capture(model, layers) as forward:
         look = Look(forward, objective, transform, rows, parameterisation.images, schedule.precision)
-        made = optimizer(parameterisation.parameters())
-        if type(made).__name__ in NOT_ELEMENT_WISE:
-            raise ValueError(f"optimizer {type(made).__name__} mixes the runs of a batch; take one such as Adam or SGD")
-        loop = _Loop(look, parameterisation, made, schedule, render_size)
+        fast = replace(look, forward=Compiled(model, layers, forward)) if schedule.compile else look
+        made = started(optimizer, parameterisation.parameters())
         rates = lr_scheduler(made) if lr_scheduler else None
+        loop = _Loop(look, fast, parameterisation, made, schedule, render_size, steady=rates is None)
         for step in range(schedule.steps):
             if loop.running:
                 loop.step(step, table[step])
@@ -102,11 +104,15 @@ class _Loop:
     def __init__(
         self,
         look: Look,
+        fast: Look,
         parameterisation: Parameterisation,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
-        render_size: Size | None = None,
+        render_size: Size | None,
+        steady: bool,
     ) -> None:
+        """`fast` is as `look` where no gradient is rescued; the rate of a `steady` optimiser never changes."""
+        self.fast = fast
         self.look, self.parameterisation, self.optimizer, self.schedule = look, parameterisation, optimizer, schedule
         self.render_size = render_size
         count = len(look.rows)
@@ -125,16 +131,33 @@ class _Loop:
         self.noted: list[tuple[int, Tensor]] = []
         self.snapshots: dict[int, Tensor] = {}
         self.frames: list[Tensor] = []
+        self.graph = StepGraph(self._advance) if steady and self._is_static() and make_capturable(optimizer) else None
 
     def step(self, step: int, parameters: Tensor) -> None:
+        progress = step / max(1, self.schedule.steps - 1)
+        if self.graph is None:
+            images, scores = self._advance(parameters, step, progress)
+        else:
+            now = [torch.tensor(number, device=parameters.device) for number in (step, progress)]
+            images, scores = self.graph(self.rescuing, parameters, *now)
+        self._watch(step, images, scores)
+
+    def _is_static(self) -> bool:
+        """Whether every step does the same, and can so be replayed on a GPU."""
+        schedule, device = self.schedule, self.look.rows.device
+        changes = schedule.stop is not None or schedule.tile is not None or schedule.importance
+        return device.type == "cuda" and schedule.cuda_graphs and not changes
+
+    def _advance(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Change the parameters by one step; returns the images before it, and their scores."""
         self.optimizer.zero_grad()
         self.parameterisation.step = step
         with self.rescue if self.rescue is not None and self.rescuing else nullcontext():
             images = self.parameterisation()
-            scores = self._climb(images, parameters, step)
+            scores = self._climb(images, parameters, step, progress)
         self.optimizer.step()
         self.parameterisation.step = None
-        self._watch(step, images.detach(), scores)
+        return images.detach(), scores
 
     @property
     def running(self) -> bool:
@@ -146,7 +169,7 @@ class _Loop:
         if step in self.schedule.frame_steps:
             self.frames.append((_over_grey(self._shown()) * 255).round().to(torch.uint8).cpu())
 
-    def _climb(self, images: Tensor, parameters: Tensor, step: int) -> Tensor:
+    def _climb(self, images: Tensor, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> Tensor:
         """Give each parameter its gradient; returns the scores, of images that have stopped their last ones."""
         active, opacity = self.active, self.parameterisation.opacity
         rows, alive = self.look.rows, self.alive
@@ -158,26 +181,29 @@ class _Loop:
             opacity = None if opacity is None else opacity[active]
         if self.rescue is not None:
             self.rescue.alive = alive.repeat(self.look.transform.views)
+        look = self.look if self.rescuing else self.fast
         if self.schedule.tile is None:
-            scores = self.look(shown, parameters, rows, opacity, self._progress(step))
+            scores = look(shown, parameters, rows, opacity, progress)
             torch.autograd.backward(-scores.sum())
             scores = scores.detach()
         else:
-            scores = self._climb_in_tiles(shown, parameters, rows, step)
+            scores = self._climb_in_tiles(look, shown, parameters, rows, int(step), progress)
         if self.schedule.importance and images.grad is not None:
             pull = images.grad.abs().sum(1)
             self.importance = pull if self.importance is None else self.importance.add_(pull)
         self.scores = scores if active is None else self.scores.index_copy(0, active, scores)
         return self.scores
 
-    def _climb_in_tiles(self, shown: Tensor, parameters: Tensor, rows: Tensor, step: int) -> Tensor:
+    def _climb_in_tiles(
+        self, look: Look, shown: Tensor, parameters: Tensor, rows: Tensor, step: int, progress: float | Tensor
+    ) -> Tensor:
         """As one look at the whole, in windows; where they overlap the gradient is their mean."""
         leaf = shown.detach().requires_grad_()
         covered = torch.zeros_like(leaf[:1, :1])
         total = torch.zeros(len(leaf), device=leaf.device, dtype=leaf.dtype)
         spots = windows((leaf.shape[2], leaf.shape[3]), self.schedule.tile or 0, step)
         for row, column in spots:
-            scores = self.look(leaf[..., row, column], parameters, rows, progress=self._progress(step))
+            scores = look(leaf[..., row, column], parameters, rows, progress=progress)
             torch.autograd.backward(-scores.sum(), inputs=leaf)
             covered[..., row, column] += 1
             total += scores.detach() / len(spots)
@@ -186,9 +212,6 @@ class _Loop:
             share = leaf[..., spots[0][0], spots[0][1]].numel() / leaf.numel()
             torch.autograd.backward(shown, leaf.grad * share / covered)
         return total
-
-    def _progress(self, step: int) -> float:
-        return step / max(1, self.schedule.steps - 1)
 
     def _watch(self, step: int, images: Tensor, scores: Tensor) -> None:
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), step + 1)
@@ -209,7 +232,7 @@ class _Loop:
         self.alive.copy_(alive | self.spared)
         every = self.schedule.history_every
         if every and (step == 0 or (step + 1) % every == 0):
-            self.noted.append((step + 1, scores))
+            self.noted.append((step + 1, scores.clone()))
 
     @torch.no_grad()
     def _retire(self, settled: Tensor, step: int) -> None:

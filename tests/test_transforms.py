@@ -12,6 +12,7 @@ from interpret_runs.transforms import (
     Deterministic,
     Standard,
     Unchanged,
+    _grid,
 )
 
 STILL = {"jitter": 0, "scale": (1, 1), "rotate": 0, "late_jitter": 0}
@@ -374,3 +375,10 @@ def test_a_crop_has_the_proportions_of_the_image():
     wide[..., 8:12, 18:22] = 1
     seen = Crops(views=1)(wide, crop(0.25, 0.25, 0.5))[0, 0]
     assert seen.sum(0).max().item() == pytest.approx(seen.sum(1).max().item()) == pytest.approx(8, abs=0.5)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 12)])
+def test_the_grid_of_a_warp_is_that_of_torch(size):
+    matrices = torch.randn(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(matrices, [4, 3, *size], align_corners=False)
+    assert torch.allclose(_grid(matrices, *size), expected, atol=1e-12)

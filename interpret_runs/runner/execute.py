@@ -29,7 +29,7 @@ from interpret_runs.runner.record import OUTCOME, keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store, StoreError, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
-from interpret_runs.runner.tuning import Tuning, tuned
+from interpret_runs.runner.tuning import Tuning, tuned, tuning
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
 
@@ -66,8 +66,8 @@ def execute(
     with Claims(store, [run.id for run in runs]) as held:
         finished = store.finished_since(planned)
         mine = [run for run in runs if run.id in held and run.id not in finished]
-        batch = _Batch(store, chosen, progress or (lambda _: None), strict, slot)
         with trained.kept_in(store.root), tuned(how):
+            batch = _Batch(store, chosen, progress or (lambda _: None), strict, slot)
             return batch.execute(mine) if mine else []
 
 
@@ -75,6 +75,7 @@ class _Batch:
     def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool, slot: str) -> None:
         self.store, self.device, self.progress, self.strict = store, device, progress, strict
         self.machine = {**machine(), "device": describe(device), "slot": slot, "started": now()}
+        self.machine["compile"] = tuning().compile
         self.done = 0.0
         self.part: Sequence[Run] = ()
 
@@ -121,7 +122,7 @@ class _Batch:
         essentials: dict[str, Any] = {key: getattr(run, key) for key in ("config", "digests", "unit")}
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
-        essentials |= {key: self.machine[key] for key in ("device", "threads")}
+        essentials |= {key: self.machine[key] for key in ("device", "threads", "compile")}
         essentials |= {"git": provenance.git(), "batch": told(self.part), "memory_format": self._memory_format(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 

@@ -70,7 +70,6 @@ def replay(found: Sequence[Panel], store: Store, device: str, alone: bool = Fals
     """Execute the batches of some panels, each once, into `store`; or the runs of the panels `alone`."""
     import torch
 
-    from interpret_runs.memory_format import CONTIGUOUS
     from interpret_runs.runner.execute import execute
 
     batches: dict[tuple[str, ...], tuple[list[Run], Panel]] = {}
@@ -84,13 +83,20 @@ def replay(found: Sequence[Panel], store: Store, device: str, alone: bool = Fals
             shown = Batch(len(runs))
             torch.set_num_threads(panel.machine.get("threads") or threads)
             try:
-                how = Tuning(panel.machine.get("memory_format") or CONTIGUOUS)  # all were, before it was noted
+                how = _as_then(panel.machine)
                 made = execute(runs, store, _device(panel, device), now(), shown, how=how)
                 records |= {one["run_id"]: one for one in made}
             finally:
                 torch.set_num_threads(threads)
             shown.end()
     return [Replay(panel, records[panel.run.id], _compared(panel, records[panel.run.id], store)) for panel in found]
+
+
+def _as_then(machine: Mapping[str, Any]) -> Tuning:
+    """How the network was computed; all were contiguous and none compiled before it was noted."""
+    from interpret_runs.memory_format import CONTIGUOUS
+
+    return Tuning(machine.get("memory_format") or CONTIGUOUS, compile=bool(machine.get("compile")))
 
 
 def _device(panel: Panel, device: str) -> str:

@@ -17,14 +17,21 @@ class Tuning:
 
     Args:
         memory_format: ``contiguous`` or ``channels_last``; ``auto`` is what a short measurement finds faster.
+        compile: visualisations compile the part of the network that they need.
+        cuda_graphs: on a GPU, visualisations replay their step as one graph where it can be captured.
     """
 
     memory_format: str = AUTO
+    compile: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         if self.memory_format not in MEMORY_FORMATS:
             allowed = ", ".join(MEMORY_FORMATS)
             raise ValueError(f"compute.memory_format is {self.memory_format!r}; it is one of {allowed}")
+        for name in ("compile", "cuda_graphs"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"compute.{name} is {getattr(self, name)!r}; it is true or false")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Tuning":

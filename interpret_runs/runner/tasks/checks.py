@@ -16,13 +16,13 @@ from interpret_runs.images import ImageSet
 from interpret_runs.look import Look
 from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objective import Objective
+from interpret_runs.optimisers import NOT_ELEMENT_WISE
 from interpret_runs.runner.build import build
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, score
 from interpret_runs.size import Size, height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.transform import Transform
-from interpret_runs.visualisation import NOT_ELEMENT_WISE
 
 # What constructors and steps of optimisers and schedules raise where a setting is wrong.
 WRONG_SETTING = (TypeError, ValueError, AttributeError, ArithmeticError, InstantiationException)

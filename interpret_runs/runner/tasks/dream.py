@@ -21,7 +21,7 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import refused, require_one_image, require_whole, try_look, try_optimizer
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture, schedule_of
 from interpret_runs.schedule import Schedule
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
@@ -126,8 +126,7 @@ class Dream(Task):
         return Octaves(self.octaves, self.scale, self.space)
 
     def _schedule(self, run: Run) -> Schedule:
-        precision = run.config["compute"]["precision"]
-        return Schedule(self.steps, history_every=0, rescue=self.rescue, tile=self.tile, precision=precision)
+        return schedule_of(run, steps=self.steps, history_every=0, rescue=self.rescue, tile=self.tile)
 
     def _picture(self, run: Run) -> Tensor:
         source: ImageSet = build(run.config["images"])

@@ -15,7 +15,7 @@ from interpret_runs.runner.build import build
 from interpret_runs.runner.plan import auto_batch
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import refused, require_whole, try_look, try_optimizer
-from interpret_runs.runner.tasks.task import Progress
+from interpret_runs.runner.tasks.task import Progress, schedule_of
 from interpret_runs.schedule import Schedule
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import PIXELS
@@ -114,5 +114,4 @@ class Icons:
         return made
 
     def _schedule(self, run: Run) -> Schedule:
-        precision = run.config["compute"]["precision"]
-        return Schedule(self.steps, history_every=0, rescue=self.rescue, precision=precision)
+        return schedule_of(run, steps=self.steps, history_every=0, rescue=self.rescue)

@@ -16,12 +16,16 @@ from torch import Tensor
 from interpret_runs.images import to_pil
 from interpret_runs.png import png_bytes
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.tuning import tuning
+from interpret_runs.schedule import Schedule
 
 Progress = Callable[[float], None]
 Text = dict[str, str]
 Files = dict[str, tuple[str, bytes]]
 # Of those in which files are made: more find nothing to do, as Python does one thing at a time.
 MOST_THREADS = 8
+# Of a schedule: what is told by the settings compute, not by a task.
+COMPUTED = ("precision", "compile", "cuda_graphs")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class Task(ABC):
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         """The outcomes of `runs`, in order. `text` gives the metadata of a run's images; `progress` takes 0 to 1."""
+
+
+def schedule_of(run: Run, **own: Any) -> Schedule:
+    """That of a run's optimisation: what its task says, and how it is computed."""
+    how = {**run.config["compute"], **tuning().to_json()}
+    return Schedule(**own, **{name: how[name] for name in COMPUTED})
 
 
 def in_threads(outcome: Callable[[int], Outcome], count: int) -> list[Outcome]:

@@ -30,7 +30,7 @@ from interpret_runs.runner.tasks.checks import (
     try_look,
     try_optimizer,
 )
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, in_threads
+from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Task, Text, in_threads, schedule_of
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import class_probabilities
@@ -76,7 +76,7 @@ class Visualise(Task):
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in SCHEDULE}
         if self.animation is None:
             own["frames"] = 0
-        return Schedule(**own, precision=run.config["compute"]["precision"])
+        return schedule_of(run, **own)
 
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         first, model = runs[0], model_of(runs[0], device)
@@ -229,7 +229,7 @@ class Visualise(Task):
         try_look(model, objective, transform, images, made.seeds[0], seen, opacity)
 
 
-SCHEDULE = {field.name for field in fields(Schedule)} - {"precision"}
+SCHEDULE = {field.name for field in fields(Schedule)} - set(COMPUTED)
 
 
 def _attempt(seed: int, number: int) -> int:

@@ -1,0 +1,194 @@
+"""The part of a network that layers need, as a graph: says what the network says, and nothing beyond them runs."""
+
+import os
+import shutil
+from pathlib import Path
+
+import networks
+import pytest
+import torch
+from command_line import NO_SHEET, QUICK, here, ids, records
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
+
+from interpret_runs import compiled
+from interpret_runs.activations import capture
+from interpret_runs.compiled import Compiled, subgraph
+from interpret_runs.models import VisionModel, load
+from interpret_runs.objectives import Channel
+from interpret_runs.parameterisations import Fourier
+from interpret_runs.schedule import Schedule
+from interpret_runs.scoring import frozen
+from interpret_runs.visualisation import visualise
+
+CASES = {
+    "an early layer": (networks.plain(), ["1"]),
+    "several layers and the output": (networks.plain(), ["0", "3", "logits"]),
+    "changed in place by a module": (networks.InPlace("module"), ["conv", "head"]),
+    "changed in place by a function": (networks.InPlace("function"), ["conv", "head"]),
+    "changed in place by an operator": (networks.InPlace("operator"), ["conv", "head"]),
+    "another name of what is overwritten": (networks.Aliased(), ["identity"]),
+    "a residual sum": (networks.Residual(), ["stem", "first", "second"]),
+    "tokens": (VisionTransformer(16, 4, 2, 1, 8, 8), ["encoder.layers.encoder_layer_0", "logits"]),
+    "the last axis holds channels": (networks.ChannelsLast(), ["block"]),
+}
+
+
+class Undecided(nn.Module):
+    """Does this or that, by the values that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images if images.mean() > 0 else -images)
+
+
+class Remembers(nn.Module):
+    """Says something else each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.calls = nn.Conv2d(3, 4, 3), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return self.conv(self.calls * images)
+
+
+@pytest.fixture(autouse=True)
+def without_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("network", "layers"), CASES.values(), ids=CASES)
+def test_the_graph_says_what_the_network_says(network, layers):
+    model, images = networks.wrapped(network), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    graph = subgraph(model, layers)
+    with capture(model, layers) as forward:
+        expected = forward(images)
+    for layer, given in zip(layers, graph(images), strict=True):
+        assert torch.equal(given, expected[layer])
+
+
+def test_gradients_are_the_networks(model, images):
+    with frozen(model), capture(model, ["2"]) as forward:
+        for passes in (forward, Compiled(model, ["2"], forward)):
+            images.requires_grad_().grad = None
+            passes(images)["2"].square().sum().backward()
+            if passes is forward:
+                expected = images.grad
+    assert torch.equal(images.grad, expected)
+
+
+def test_nothing_beyond_the_last_layer_is_in_it(model):
+    paths = [str(node.target) for node in subgraph(model, ["2"]).graph.nodes if node.op == "call_module"]
+    assert paths == ["network.0", "network.1", "network.2"]
+
+
+def test_hooks_that_come_later_are_not_run_by_it_and_those_there_are(model, images):
+    model.network[0].register_forward_hook(lambda _module, _args, output: 2 * output)
+    graph = subgraph(model, ["0"])
+    (before,) = graph(images)
+    model.network[0].register_forward_hook(lambda _module, _args, output: 3 * output)
+    assert torch.equal(graph(images)[0], before)
+    assert torch.equal(model.network[0](model.normalise(images)), 3 * before)
+
+
+def test_weights_are_shared(model, images):
+    graph = subgraph(model, ["0"])
+    (before,) = graph(images)
+    with torch.no_grad():
+        model.network[0].bias += 1
+    assert torch.allclose(graph(images)[0], before + 1)
+
+
+def test_a_layer_that_does_not_run_is_an_error(model):
+    model.network.aside = nn.Identity()
+    model.network.forward = lambda images: model.network[0](images)
+    with pytest.raises(LookupError, match="'aside' does not run"):
+        subgraph(model, ["aside"])
+
+
+@pytest.mark.parametrize(("network", "why"), [(Undecided(), "control flow"), (Remembers(), "something else of conv")])
+def test_a_network_that_cannot_be_traced_is_passed_through_as_usual(network, why, images):
+    model = networks.wrapped(network)
+    with capture(model, ["conv"]) as forward, pytest.warns(UserWarning, match=why):
+        fast = Compiled(model, ["conv"], forward)
+        fast(images)
+        network.calls = 0
+        seen = fast(images)["conv"]
+    with capture(model, ["conv"]) as forward:
+        network.calls = 0
+        assert torch.equal(seen, forward(images)["conv"])
+
+
+def test_a_layer_of_several_values_is_passed_through_as_usual(images):
+    model = networks.wrapped(networks.Unpacks("tuple"))
+    with capture(model, ["several"]) as forward, pytest.warns(UserWarning, match="not compiled"):
+        assert Compiled(model, ["several"], forward)(images)["several"].shape == (4, 4, 16, 12)
+
+
+def test_pixels_need_no_graph(model, images):
+    with capture(model, ["image"]) as forward:
+        assert torch.equal(Compiled(model, ["image"], forward)(images)["image"], images)
+
+
+def test_a_model_is_traced_once_for_each_choice_of_layers(model, images, monkeypatch):
+    traced = []
+    monkeypatch.setattr(compiled, "subgraph", lambda *given: traced.append(given[1]) or subgraph(*given))
+    for layers in (["0"], ["0"], ["0", "2"]):
+        with frozen(model), capture(model, layers) as forward:
+            Compiled(model, layers, forward)(images)
+    assert traced == [("0",), ("0", "2")]
+
+
+def climbed(model: VisionModel, **settings) -> Tensor:
+    made = Fourier(16, seeds=[0, 1])
+    return visualise(model, Channel("2", 3), made.double(), schedule=Schedule(40, **settings)).images
+
+
+def test_a_visualisation_is_the_same_and_leaves_the_model_as_it_was(model, monkeypatch):
+    used, before = [], networks.state(model)
+    usual = Compiled.__call__
+    monkeypatch.setattr(Compiled, "__call__", lambda self, *given: used.append(1) or usual(self, *given))
+    assert torch.allclose(climbed(model, compile=True), climbed(model), atol=1e-12)
+    assert used and networks.state(model) == before
+
+
+def test_compiling_changes_no_run_id_and_its_record_tells_it():
+    own = (*QUICK, "layer=early", "objective.channel=1", "task.steps=20", "task.rescue=false")
+    assert ids(*own, "compute.compile=true") == ids(*own)
+    for setting in ("false", "true"):
+        assert here("-m", *own, NO_SHEET, f"compute.compile={setting}", "sweep.rerun=all").status == 0
+    scores = {record["compile"]: record["score"] for record in records()}
+    assert scores[True] == pytest.approx(scores[False], rel=1e-4)
+
+
+def test_what_was_compiled_is_reproduced_so():
+    done = here(*QUICK, "layer=early", "objective.channel=1", "compute.compile=true", "name=made")
+    assert done.status == 0
+    (record,) = records("made")
+    again = here("task=reproduce", f"task.source=outputs/made/{record['artefacts']['image']['path']}", "task.keep=kept")
+    assert again.status == 0 and "identical bytes" in again.out
+
+
+@pytest.mark.parametrize("name", ["compile", "cuda_graphs"])
+def test_a_setting_that_is_neither_true_nor_false_is_refused(name):
+    done = here(*QUICK, f"compute.{name}=perhaps")
+    assert done.status == 1 and f"compute.{name} is 'perhaps'; it is true or false" in done.err
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler on the CPU"
+)
+def test_compiled_code_climbs_as_high(monkeypatch):
+    monkeypatch.setattr(compiled, "BACKEND", "inductor")
+    model = load("shapes")
+    usual, fast = (
+        visualise(model, Channel("early", 1), Fourier(32), schedule=Schedule(32, rescue=False, compile=choice))
+        for choice in (False, True)
+    )
+    assert fast.scores.item() == pytest.approx(usual.scores.item(), rel=0.15)
