@@ -1,11 +1,15 @@
-"""The share of a sweep's wall time that goes into reading, drawing, compressing and writing, and not into the network.
+"""The share of a sweep's time that goes into reading, drawing, compressing and writing, and not into the network.
 
 Batches of one sweep in a warm process, whole, and with their pictures read beforehand and no files made. Two kinds:
 visualisations, which take minutes of the network each, and saliency maps, which take as little as anything does.
+Of each stage the time of a core that its calls take, in whichever thread, as a share of the sweep's; of writing, which
+waits for the disk, wall time. Then a device that needs no core, one that sleeps: how far files are made meanwhile.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,20 +19,33 @@ from unittest.mock import patch
 
 import measure
 import network
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, rand
 
-from interpret_runs.images import to_pil
-from interpret_runs.runner.execute import execute
+from interpret_runs import images as pictures
+from interpret_runs.images import Picture, to_pil
+from interpret_runs.rendering import Rendering
+from interpret_runs.runner import execute as execution
+from interpret_runs.runner.execute import execute, task_of
 from interpret_runs.runner.plan import plan
 from interpret_runs.runner.runs import CHOSEN, Run, close
 from interpret_runs.runner.store import Store, now
-from interpret_runs.runner.tasks import attribute, visualised
+from interpret_runs.runner.tasks import attribute, task, visualised
 from interpret_runs.runner.tasks.task import Outcome
 
 Batches = Sequence[Sequence[Run]]
+# What makes up each stage, and the clock of its share.
+STAGES: dict[str, tuple[tuple[tuple[Any, str], ...], Callable[[], float]]] = {
+    "decoding": (((pictures, "_read"),), time.thread_time),
+    "drawing": (((Rendering, "pictures"), (Picture, "in_whole"), (task, "to_pil")), time.thread_time),
+    "compressing": (((attribute, "png_bytes"), (attribute, "npy"), (task, "png_bytes")), time.thread_time),
+    "writing": (((Store, "write_artefact"), (execution, "with_text"), (execution, "keep")), time.perf_counter),
+}
+# Of a device that sleeps: how long for an image, how many images, and how many at once.
+DEVICE_SECONDS, SLEPT, AT_ONCE = 0.02, 16, 4
 
 
 def runs(overrides: Sequence[str], key: str, values: Sequence[Any]) -> list[Run]:
@@ -73,6 +90,56 @@ class Remembered:
         return [self.read[name] for name in named]
 
 
+@contextmanager
+def clocked(spent: Counter[str]) -> Iterator[None]:
+    """Count the seconds of each stage into `spent`."""
+
+    def counting(stage: str, work: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
+        def counted(*given: Any, **told: Any) -> Any:
+            started = clock()
+            try:
+                return work(*given, **told)
+            finally:
+                spent[stage] += clock() - started
+
+        return counted
+
+    with ExitStack() as stack:
+        for stage, (calls, clock) in STAGES.items():
+            for owner, name in calls:
+                stack.enter_context(patch.object(owner, name, counting(stage, getattr(owner, name), clock)))
+        yield
+
+
+def shares(loop: Callable[[], None]) -> dict[str, float]:
+    """The percentage of each stage in one go."""
+    spent: Counter[str] = Counter()
+    with clocked(spent):
+        wall, core = time.perf_counter(), time.process_time()
+        loop()
+        wall, core = time.perf_counter() - wall, time.process_time() - core
+    return {stage: 100 * spent[stage] / (wall if stage == "writing" else core) for stage in STAGES}
+
+
+def sleeping(batch: Sequence[Run], at_once: int) -> None:
+    """Explain a batch on a device that takes so many images at once and needs no core; reading and files as ever."""
+
+    def explained(
+        runs: Sequence[Run], _model: object, _asked: object, shown: Sequence[Picture], *_: object
+    ) -> list[Any]:
+        time.sleep(DEVICE_SECONDS * len(runs))
+        each = zip(runs, shown, strict=True)
+        return [
+            partial(attribute._map_outcome, run, 0.0, one.pixels.mean(0) - 0.5, one, {}, None, {}) for run, one in each
+        ]
+
+    def pieces(count: int, _device: torch.device) -> list[slice]:
+        return [slice(start, start + at_once) for start in range(0, count, at_once)]
+
+    with patch.object(attribute, "_explained", explained), patch.object(attribute, "_pieces", pieces):
+        task_of(batch[0]).execute(batch, network.DEVICE, lambda _: {}, lambda _: None)
+
+
 def _kinds(images: int, steps: int, photographs: Path) -> dict[str, list[Run]]:
     """The two sweeps, by what they are called."""
     model = ["model=squeezenet1_0", f"model.weights={network.REAL if network.REAL.is_file() else 'null'}"]
@@ -105,9 +172,20 @@ def main() -> None:
             for loop in loops:
                 loop()
             times = measure.alternate(*loops, repeats=options.repeats)
-            shares = [100 * (1 - ratio) for ratio in measure.ratios(times[1], times[0])]
-            result = f"{measure.spread(shares, '%')}; whole {median(times[0]):.3g} s, without {median(times[1]):.3g} s"
+            lost = [100 * (1 - ratio) for ratio in measure.ratios(times[1], times[0])]
+            result = f"{measure.spread(lost, '%')}; whole {median(times[0]):.3g} s, without {median(times[1]):.3g} s"
             measure.report(f"input and output of {name}", result, "3 %", options.record)
+            rounds = [shares(loops[0]) for _ in range(options.repeats)]
+            for stage in STAGES:
+                found = measure.spread([one[stage] for one in rounds], "%")
+                measure.report(f"{stage} in {name}", found, "-", options.record)
+        batch = mine[:SLEPT]
+        times = measure.alternate(
+            *(partial(sleeping, batch, at_once) for at_once in (SLEPT, AT_ONCE)), repeats=options.repeats
+        )
+        result = f"{measure.spread(times[1])}; at the end {measure.spread(times[0])}"
+        title = f"files of {SLEPT} maps, made while a device sleeps {1000 * DEVICE_SECONDS:g} ms a map"
+        measure.report(title, result, f"{DEVICE_SECONDS * SLEPT:.2g} s", options.record)
 
 
 if __name__ == "__main__":

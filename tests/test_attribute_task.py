@@ -1,5 +1,6 @@
 """What ``task=attribute`` makes of its settings: maps, numbers, pictures, and how runs share passes."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from interpret_runs.runner.execute import execute, task_of
 from interpret_runs.runner.plan import plan
 from interpret_runs.runner.store import Store, now
+from interpret_runs.runner.tasks import attribute
+from interpret_runs.runner.tasks.attribute import _pieces as attribute_pieces
 from interpret_runs.schedule import PRECISIONS
 
 EXPLAIN = ("task=attribute", "objective=logit", "objective.target=top1")
@@ -151,3 +154,63 @@ def test_images_to_draw_baselines_from_are_a_whole_set(tmp_path):
     assert not {run.id for run in runs} & {run.id for run in planned(*drawn, *folder)}
     black = planned(*EXPLAIN, "attribution=integrated_gradients", "seed=0,1", *folder)
     assert len({run.id for run in black}) == 2, "nothing is drawn from black"
+
+
+# --- files that are made while the device computes -----------------------------------------------------------------
+
+SHARED = ("task=attribute", "objective=logit", "objective.target=top1", "attribution=saliency,grad_cam")
+
+
+@pytest.fixture
+def by_three(monkeypatch):
+    """Batches are computed three runs at a time, as on a small GPU."""
+    monkeypatch.setattr(attribute, "PIECE", 3)
+    monkeypatch.setattr(attribute, "_pieces", lambda count, _: attribute_pieces(count, torch.device("cuda")))
+
+
+def test_a_cpu_computes_a_batch_at_once_and_a_gpu_piece_by_piece():
+    assert attribute_pieces(40, torch.device("cpu")) == [slice(0, 40)]
+    assert attribute_pieces(40, torch.device("cuda")) == [slice(0, 16), slice(16, 32), slice(32, 40)]
+
+
+def test_pieces_change_nothing_of_the_runs(store, tmp_path, by_three, monkeypatch):
+    pieces = done(store, *SHARED, "images.item=range(0,4)")
+    monkeypatch.setattr(attribute, "_pieces", attribute_pieces)
+    whole = done(other := Store(tmp_path, "whole"), *SHARED, "images.item=range(0,4)")
+    assert [record["run_id"] for record in pieces] == [record["run_id"] for record in whole]
+    for one_of, same in zip(pieces, whole, strict=True):
+        np.testing.assert_allclose(array(store, one_of, "map"), array(other, same, "map"), rtol=1e-3, atol=1e-6)
+        assert one_of["metrics"]["picture"] == same["metrics"]["picture"]
+
+
+def test_files_are_made_while_the_next_runs_are_computed(store, by_three, monkeypatch):
+    drawn, explain, draw = threading.Event(), attribute._explained, attribute._map_outcome
+    begun: list[bool] = []
+
+    def explained(*given):
+        begun.append(not begun or drawn.wait(60))  # from the second piece on: once a file of those before is made
+        return explain(*given)
+
+    def outcome(*given):
+        made = draw(*given)
+        drawn.set()
+        return made
+
+    monkeypatch.setattr(attribute, "_explained", explained)
+    monkeypatch.setattr(attribute, "_map_outcome", outcome)
+    assert len(done(store, *SHARED, "images.item=range(0,4)")) == 8
+    assert begun == [True, True, True]
+
+
+def test_a_run_whose_files_cannot_be_made_fails_alone(store, by_three, monkeypatch):
+    draw, before = attribute._map_outcome, threading.active_count()
+
+    def outcome(run, *given):
+        if run.config["images"]["item"] == 1 and run.choices["attribution"] == "saliency":
+            raise RuntimeError("no colours left")
+        return draw(run, *given)
+
+    monkeypatch.setattr(attribute, "_map_outcome", outcome)
+    records = execute(planned(*SHARED, "images.item=range(0,4)"), store, "cpu", now())
+    assert [record["error"] for record in records if record["error"]] == ["no colours left"]
+    assert len(records) == 8 and threading.active_count() <= before

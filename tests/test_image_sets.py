@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice
@@ -188,6 +189,18 @@ def test_no_more_is_read_than_was_asked_for_ahead() -> None:
     assert [future.result().name for future in islice(stream, 3)] == ["0", "1", "2"]
     stream.close()  # type: ignore[attr-defined]
     assert len(read) <= 3 + 4
+
+
+def test_no_thread_outlives_a_consumer_that_fails() -> None:
+    before = set(threading.enumerate())
+
+    def use() -> None:
+        for future in loaded((Plain(level, lambda _: None) for level in range(100)), SMALL, 4):
+            raise RuntimeError(f"{future.result().name} is not wanted")
+
+    with suppress(RuntimeError):
+        use()
+    assert set(threading.enumerate()) <= before
 
 
 # --- planning ---------------------------------------------------------------------------------------------------

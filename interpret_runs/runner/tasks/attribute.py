@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -28,9 +30,12 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, in_threads, npy
+from interpret_runs.runner.tasks.task import MOST_THREADS, Outcome, Progress, Task, Text, npy
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
+
+# Runs that a GPU computes while the files of those before them are made; fewer would not fill it.
+PIECE = 16
 
 
 @dataclass(frozen=True)
@@ -66,35 +71,58 @@ class Attribute(Task):
         futures = loaded(sets.values(), model.preprocessing, len(sets))
         read = {key: future.result() for key, future in zip(sets, futures, strict=True)}
         pictures = [read[key] for key in keys]
-        images = torch.stack([picture.pixels for picture in pictures]).to(device)
         asked = [objective_of(run, model) for run in runs]
         layers = set[str]().union(*(one.layers for one in asked))
-        fast_model_of(runs[0], device, layers, (images.shape[2], images.shape[3]))
-        seen = _Seen(model, asked, images, keys)
-        objectives = seen.objectives(_labels(asked, model, pictures))
-        objective = Objective.stack(objectives)
-        scores = seen.scores(objective).cpu()
-        half = runs[0].config["compute"]["precision"] == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            maps = _maps(runs, model, objective, images).float()
-        numbers = _numbers(runs, seen, objective, maps, pictures)
-        progress(1.0)
-        top, maps = class_scores(seen.output).softmax(1).max(1), maps.cpu()
+        height, width = pictures[0].pixels.shape[1:]
+        fast_model_of(runs[0], device, layers, (height, width))
+        made: list[Future[Outcome]] = []
+        with ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads())) as threads:
+            for piece in _pieces(len(runs), device):
+                left = _explained(runs[piece], model, asked[piece], pictures[piece], keys[piece], text)
+                made += map(threads.submit, left)
+                progress(piece.stop / len(runs))
+            return [one.result() for one in made]
 
-        def outcome(place: int) -> Outcome:
-            run = runs[place]
-            said = {
-                "picture": pictures[place].name,
-                "picture_label": pictures[place].label,
-                **numbers[place],
-                "predicted": model.summary.label(int(top.indices[place])),
-                "predicted_class": int(top.indices[place]),
-                "predicted_probability": float(top.values[place]),
-            }
-            unit = _label_of_top(run, objectives[place], model)
-            return _map_outcome(run, float(scores[place]), maps[place], pictures[place], said, unit, text(run))
 
-        return in_threads(outcome, len(runs))
+def _pieces(count: int, device: torch.device) -> list[slice]:
+    """On a CPU, whose cores draw and compute, there is nothing to gain from more than one."""
+    most = count if device.type == "cpu" else PIECE
+    return [slice(start, min(start + most, count)) for start in range(0, count, most)]
+
+
+def _explained(
+    runs: Sequence[Run],
+    model: VisionModel,
+    asked: Sequence[Objective],
+    pictures: Sequence[Picture],
+    keys: Sequence[str],
+    text: Callable[[Run], Text],
+) -> list[Callable[[], Outcome]]:
+    """What is left to do for the outcome of each run, after all that needs the network."""
+    images = torch.stack([picture.pixels for picture in pictures]).to(model.mean.device)
+    seen = _Seen(model, asked, images, keys)
+    objectives = seen.objectives(_labels(asked, model, pictures))
+    objective = Objective.stack(objectives)
+    scores = seen.scores(objective).cpu()
+    half = runs[0].config["compute"]["precision"] == "bfloat16"
+    with torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
+        maps = _maps(runs, model, objective, images).float()
+    numbers = _numbers(runs, seen, objective, maps, pictures)
+    top, maps = class_scores(seen.output).softmax(1).cpu().max(1), maps.cpu()
+    left: list[Callable[[], Outcome]] = []
+    for place, run in enumerate(runs):
+        said = {
+            "picture": pictures[place].name,
+            "picture_label": pictures[place].label,
+            **numbers[place],
+            "predicted": model.summary.label(int(top.indices[place])),
+            "predicted_class": int(top.indices[place]),
+            "predicted_probability": float(top.values[place]),
+        }
+        unit = _label_of_top(run, objectives[place], model)
+        value = float(scores[place])
+        left.append(partial(_map_outcome, run, value, maps[place], pictures[place], said, unit, text(run)))
+    return left
 
 
 def _picture(run: Run, model: VisionModel) -> Picture:

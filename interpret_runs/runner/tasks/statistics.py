@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from interpret_runs.image_sets import loaded
 from interpret_runs.image_statistics import ImageStatistics
 from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing
@@ -15,6 +16,9 @@ from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_readable, require_size
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, picture
 from interpret_runs.size import Size, height_and_width
+
+# Pictures that are decoded while one is counted.
+AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,9 @@ class _Pictures:
     skipped: set[int] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for place, item in enumerate(self.items):
+        for place, loading in enumerate(loaded(self.items, Preprocessing(self.size, min(self.size)), AHEAD)):
             try:
-                pixels = item(Preprocessing(self.size, min(self.size))).pixels
+                pixels = loading.result().pixels
             except (OSError, LookupError, ValueError):
                 self.skipped.add(place)
             else:
