@@ -17,6 +17,8 @@ from interpret_runs.summary import OUTPUT, PIXELS, nearest, runs_again, without_
 
 MOST_PREFIX_TOKENS = 5
 
+# Layers whose outputs a network changes in place further on.
+_overwritten_of: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 _calls_of: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Counter[str]]] = WeakKeyDictionary()
 
 
@@ -82,7 +84,8 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
 
     Layers are dotted module names (slashes do too), ``image`` for the pixels and ``logits`` for the
     output. The pass stops after the last layer needed. What is recorded is what the layer returned:
-    in-place operations further on work on a copy. A layer that returns several values is its first tensor.
+    in-place operations further on work on a copy, for which the first pass that meets one is made again.
+    A layer that returns several values is its first tensor.
 
     Raises:
         LookupError: unknown layer, or one that runs more than once or not at all, or whose output has no
@@ -96,6 +99,8 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
         if path not in modules or not path:
             raise LookupError(f"no layer {path!r}; closest: {nearest(path, [name for name in modules if name])}")
     seen: dict[str, Tensor] = {}
+    versions: dict[str, int] = {}
+    overwritten = _overwritten_of.setdefault(model, set())
     stops = OUTPUT not in paths.values()
     handles: list[RemovableHandle] = []
 
@@ -104,23 +109,35 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
             seen[name] = first_tensor(output, name)
             if stops and len(seen) == len(inner):
                 raise _Complete
+            if name not in overwritten and not seen[name].is_inference():
+                versions[name] = seen[name]._version
+                return None
             # Two copies: the network's other branches still hold the original, and may change it in place.
             seen[name] = seen[name].clone()
             return replace_first_tensor(output, seen[name].clone())
 
         return hook
 
+    def passed(images: Tensor) -> dict[str, Tensor]:
+        seen.clear()
+        versions.clear()
+        outputs = {}
+        with suppress(_Complete):
+            outputs[OUTPUT] = first_tensor(model(images), OUTPUT)
+        outputs.update(seen)
+        seen.clear()
+        if changed := {name for name, version in versions.items() if outputs[name]._version != version}:
+            overwritten.update(changed)
+            return passed(images)
+        return outputs
+
     def forward(images: Tensor, rows: Tensor | None = None) -> Activations:
         if inner and not handles:
             _refuse_reused(model, inner, images)
             handles.extend(modules[name].register_forward_hook(record(name)) for name in inner)
         outputs = {PIXELS: images}
-        seen.clear()
         if inner or not stops:
-            with suppress(_Complete):
-                outputs[OUTPUT] = first_tensor(model(images), OUTPUT)
-        outputs.update(seen)
-        seen.clear()
+            outputs.update(passed(images))
         for path in inner:
             if path not in outputs:
                 raise LookupError(f"layer {path!r} does not run in a forward pass; name another one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,9 @@ from interpret_runs.objective import Objective
 from interpret_runs.scoring import activations, frozen
 from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.variants import fitting, in_pieces
+
+# Bytes of a layer's outputs that are worked on at a time: each of a method's steps reads what the last one wrote.
+CACHE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Passed:
     seen: Activations
     gradients: Mapping[str, Tensor | None]
     shared: dict[str, Any] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[Passed]:
+        """What the pass says of a few images at a time: on a CPU as many as its cache holds, on a GPU of all."""
+        count, tensors = len(self.images), list(self.seen.values())
+        each = max(tensor[0].numel() * tensor.element_size() for tensor in tensors)
+        step = max(1, CACHE // each) if self.images.device.type == "cpu" else count
+        for part in (slice(start, start + step) for start in range(0, count, step)):
+            rows = None if self.seen.rows is None else self.seen.rows[part]
+            seen = Activations({layer: tensor[part] for layer, tensor in self.seen.items()}, rows, self.seen.image_size)
+            gradients = {layer: None if found is None else found[part] for layer, found in self.gradients.items()}
+            yield Passed(self.images[part], seen, gradients)
 
 
 class OnePass(Attribution):
@@ -70,9 +84,9 @@ def maps_in_one_pass(
         for method in methods:
             method.require(model, objective, passed)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            drawn = [method.draw(model, passed) for method in methods]
-        for maps, one in zip(pieces, drawn, strict=True):
-            maps.append(one)
+            for part in passed.parts():
+                for maps, method in zip(pieces, methods, strict=True):
+                    maps.append(method.draw(model, part))
 
     with torch.enable_grad(), frozen(model):
         in_pieces(len(images), work, fitting(model, {*layers, *objective.layers} - {PIXELS, OPACITY}, images))

@@ -246,3 +246,28 @@ def test_vectors_are_one_position_and_other_ranks_refused():
     assert as_grid(torch.rand(2, 7)).shape == (2, 7, 1, 1)
     with pytest.raises(TypeError, match=r"shape \(2, 3, 4, 5, 6\) has no channels"):
         as_grid(torch.rand(2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize("way", ["module", "function", "method", "operator"])
+def test_a_pass_is_made_again_only_the_first_time_that_a_layer_is_overwritten(way, images):
+    model, passes = networks.wrapped(networks.InPlace(way)), []
+    model.network.conv.register_forward_pre_hook(lambda *_: passes.append(1))
+    with capture(model, ["conv", "logits"]) as forward:
+        known = len(passes) + 1  # whether the layer runs twice is seen before
+        expected = [forward(images)["conv"] for _ in range(3)]
+    assert len(passes) == known + 4
+    assert torch.equal(expected[0], model.network.conv(model.normalise(images)))
+    assert torch.equal(expected[0], expected[2])
+
+
+def test_what_nobody_overwrites_is_not_copied(model, images):
+    held = []
+    model.network[0].register_forward_hook(lambda _module, _args, output: held.append(output))
+    with torch.no_grad(), capture(model, ["0", "logits"]) as forward:
+        assert forward(images)["0"] is held[-1]
+
+
+def test_layers_are_recorded_in_inference_mode_too(images):
+    model = networks.wrapped(networks.InPlace("module"))
+    with torch.inference_mode(), capture(model, ["conv", "logits"]) as forward:
+        assert torch.equal(forward(images)["conv"], model.network.conv(model.normalise(images)))
