@@ -7,7 +7,7 @@ waits for the disk, wall time. Then a device that needs no core, one that sleeps
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -91,7 +91,7 @@ class Remembered:
 
 
 @contextmanager
-def clocked(spent: Counter[str]) -> Iterator[None]:
+def clocked(spent: dict[str, float]) -> Iterator[None]:
     """Count the seconds of each stage into `spent`."""
 
     def counting(stage: str, work: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
@@ -113,7 +113,7 @@ def clocked(spent: Counter[str]) -> Iterator[None]:
 
 def shares(loop: Callable[[], None]) -> dict[str, float]:
     """The percentage of each stage in one go."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     with clocked(spent):
         wall, core = time.perf_counter(), time.process_time()
         loop()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -30,7 +31,7 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
-from interpret_runs.runner.tasks.task import MOST_THREADS, Outcome, Progress, Task, Text, npy
+from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, drawers, npy
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 
@@ -67,21 +68,28 @@ class Attribute(Task):
     ) -> list[Outcome]:
         model = model_of(runs[0], device)
         keys = [canonical(run.config["images"]) for run in runs]
-        sets = {key: build(run.config["images"]) for key, run in zip(keys, runs, strict=True)}
-        futures = loaded(sets.values(), model.preprocessing, len(sets))
-        read = {key: future.result() for key, future in zip(sets, futures, strict=True)}
-        pictures = [read[key] for key in keys]
         asked = [objective_of(run, model) for run in runs]
         layers = set[str]().union(*(one.layers for one in asked))
-        height, width = pictures[0].pixels.shape[1:]
-        fast_model_of(runs[0], device, layers, (height, width))
+        fast_model_of(runs[0], device, layers, model.preprocessing.size)
         made: list[Future[Outcome]] = []
-        with ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads())) as threads:
+        with closing(_pictures(runs, keys, model)) as shown, drawers() as threads:
             for piece in _pieces(len(runs), device):
-                left = _explained(runs[piece], model, asked[piece], pictures[piece], keys[piece], text)
+                pictures = list(islice(shown, piece.stop - piece.start))
+                left = _explained(runs[piece], model, asked[piece], pictures, keys[piece], text)
                 made += map(threads.submit, left)
                 progress(piece.stop / len(runs))
             return [one.result() for one in made]
+
+
+def _pictures(runs: Sequence[Run], keys: Sequence[str], model: VisionModel) -> Generator[Picture]:
+    """The picture of each run; equal `keys` promise equal ones, which are read once. Those to come are read ahead."""
+    sets = {key: build(run.config["images"]) for key, run in zip(keys, runs, strict=True)}
+    reading = loaded(sets.values(), model.preprocessing, len(sets))
+    read: dict[str, Picture] = {}
+    for key in keys:
+        if key not in read:
+            read[key] = next(reading).result()
+        yield read[key]
 
 
 def _pieces(count: int, device: torch.device) -> list[slice]:

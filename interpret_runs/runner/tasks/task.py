@@ -67,8 +67,13 @@ def schedule_of(run: Run, **own: Any) -> Schedule:
 
 def in_threads(outcome: Callable[[int], Outcome], count: int) -> list[Outcome]:
     """Outcomes number 0 to `count` - 1; several are drawn and compressed at once, as the next batch waits for them."""
-    with ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads())) as threads:
+    with drawers() as threads:
         return list(threads.map(outcome, range(count)))
+
+
+def drawers() -> ThreadPoolExecutor:
+    """Threads that draw and compress the files of runs, at most one a core."""
+    return ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads()))
 
 
 def picture(images: Tensor, text: Text) -> bytes:
