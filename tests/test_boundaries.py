@@ -8,7 +8,7 @@ from command_line import PROJECT, python
 
 LIBRARY = sorted(path.stem for path in (PROJECT / "interpret_runs").glob("*.py") if path.stem != "__init__")
 FOREIGN = ("hydra", "omegaconf", "pandas")
-EXECUTING = ("devices", "execute", "layout", "objects", "provenance", "tasks")
+EXECUTING = ("devices", "execute", "layout", "objects", "provenance", "tasks", "throughput")
 RUNNER = sorted(path.stem for path in (PROJECT / "interpret_runs" / "runner").glob("*.py") if path.stem != "__init__")
 
 # Imports each named module alone among its like, and prints the name with the foreign modules it brought.

@@ -50,6 +50,15 @@ def test_of_two_processes_that_find_different_values_the_first_counts(folder):
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
 
 
+def test_what_is_kept_elsewhere_is_known_there_alone(folder, tmp_path):
+    for name in ("one", "other"):
+        for _ in range(2):
+            assert cache.remember("kind", "key", lambda: name, tmp_path / name) == name  # noqa: B023
+            forget()
+        assert len(list((tmp_path / name / "kind").iterdir())) == 1
+    assert cache.remember("kind", "key", lambda: "usual") == "usual"
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"value": 3}', '{"key": "other", "value": 3}'])
 def test_a_damaged_entry_is_computed_again(folder, damage):
     cache.remember("kind", "key", lambda: 1)

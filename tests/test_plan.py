@@ -1,8 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from interpret_runs.runner.plan import AUTO_BATCH, plan
+from interpret_runs.runner import plan as planning
+from interpret_runs.runner.plan import AUTO_BATCH, AUTO_BATCH_GPU, MOST_GPU, parts, plan
 from interpret_runs.runner.runs import Run
 
 
@@ -107,3 +110,27 @@ def test_a_task_that_reads_a_whole_set_once_makes_one_batch():
     runs = [run(channel, task={"_target_": "tasks.examples.Examples"}) for channel in range(3 * AUTO_BATCH)]
     assert len(plan(runs, nothing).batches) == 1
     assert [len(batch) for batch in plan(runs, nothing, batch_size=40).batches] == [40, 8]
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=40), st.integers(1, 50))
+def test_parts_are_as_few_as_may_be_and_alike_in_size(runs, most):
+    made = parts(runs, most)
+    sizes = {len(part) for part in made}
+    assert [run for part in made for run in part] == runs
+    assert max(sizes) <= most and max(sizes) - min(sizes) <= 1 and len(made) == -(-len(runs) // most)
+
+
+@pytest.mark.parametrize(
+    ("task", "gpus", "runs", "sizes"),
+    [
+        ("visualise.Visualise", 1, 300, [MOST_GPU, 44]),
+        ("visualise.Visualise", 4, 300, [75] * 4),
+        ("visualise.Visualise", 8, 150, [AUTO_BATCH_GPU] * 2 + [22]),
+        ("attribute.Attribute", 1, 150, [AUTO_BATCH_GPU] * 2 + [22]),
+    ],
+)
+def test_visualisations_fill_the_memory_of_gpus_and_are_shared_among_them(task, gpus, runs, sizes, monkeypatch):
+    monkeypatch.setattr(planning, "gpus", lambda: gpus)
+    many = [run(channel, task={"_target_": f"tasks.{task}"}) for channel in range(runs)]
+    assert [len(batch) for batch in plan(many, nothing, device="auto").batches] == sizes
+    assert {len(batch) for batch in plan(many, nothing, batch_size=50, device="auto").batches} == {50}

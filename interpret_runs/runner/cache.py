@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-_seen: dict[tuple[str, str], Any] = {}
+_seen: dict[tuple[Path | None, str, str], Any] = {}
 
 
 def canonical(value: Any) -> str:
@@ -27,14 +27,14 @@ def folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "interpret-runs"
 
 
-def remember(kind: str, key: str, compute: Callable[[], Any]) -> Any:
-    """The JSON value found before under (`kind`, `key`), else ``compute()``, which is then kept.
+def remember(kind: str, key: str, compute: Callable[[], Any], place: Path | None = None) -> Any:
+    """The JSON value found before under (`kind`, `key`) in `place`, else ``compute()``, which is then kept there.
 
-    A cache that cannot be read or written costs time, never a result.
+    A cache that cannot be read or written costs time, never a result. It is `folder` unless told.
     """
-    if (kind, key) in _seen:
-        return _seen[kind, key]
-    file = folder() / kind / f"{short_digest(key)}.json"
+    if (place, kind, key) in _seen:
+        return _seen[place, kind, key]
+    file = (place or folder()) / kind / f"{short_digest(key)}.json"
     value = _kept(file, key)
     if value is None:
         value = compute()
@@ -43,7 +43,7 @@ def remember(kind: str, key: str, compute: Callable[[], Any]) -> Any:
             aside = file.with_suffix(f".{os.getpid()}")
             aside.write_text(json.dumps({"key": key, "value": value}), encoding="utf-8")
             value = _published(aside, file, key, value)
-    _seen[kind, key] = value
+    _seen[place, kind, key] = value
     return value
 
 

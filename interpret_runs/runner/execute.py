@@ -24,11 +24,12 @@ from interpret_runs.runner.claims import Claims
 from interpret_runs.runner.devices import choose, describe
 from interpret_runs.runner.members import told
 from interpret_runs.runner.objects import model_of
-from interpret_runs.runner.plan import halves
+from interpret_runs.runner.plan import halves, parts
 from interpret_runs.runner.record import OUTCOME, keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store, StoreError, now
 from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.throughput import together
 from interpret_runs.runner.tuning import Tuning, tuned, tuning
 
 USER_ERRORS = (ValueError, LookupError, TypeError, OSError)
@@ -87,9 +88,10 @@ class _Batch:
             started = perf_counter()
             try:
                 task = task_of(part[0])
-                most = task.check(part, self.device)
+                fits = task.check(part, self.device)
+                most = together(task, part, self.device, fits, self.store.measured_folder)
                 if most < len(part):
-                    pending[:0] = halves(part)
+                    pending[:0] = parts(part, most)
                     continue
                 self._start_plain(part[0])
                 outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from interpret_runs.runner.cache import canonical
@@ -11,6 +12,8 @@ from interpret_runs.runner.slots import AUTO, gpus, named
 # Runs a batch: on a CPU a larger one saves nothing, and loses more when a sweep is killed.
 AUTO_BATCH = 16
 AUTO_BATCH_GPU = 64
+# Visualisations fill the memory of a GPU, up to so many runs, as they are lost together when a sweep is killed.
+MOST_GPU = 256
 POLICIES = ("failed", "stale", "none", "all")
 # Tasks that read a whole set of images for one batch, and so make one batch of all runs.
 ONE_PASS = ("examples",)
@@ -36,17 +39,37 @@ class Plan:
         return sum(map(len, self.batches))
 
 
+def parts(runs: Sequence[Run], most: int) -> list[Sequence[Run]]:
+    """As few batches of one as have at most `most` runs each, in order and alike in size."""
+    count = -(-len(runs) // most)
+    least, more = divmod(len(runs), count)
+    ends = [least * place + min(place, more) for place in range(count + 1)]
+    return [runs[begin:end] for begin, end in pairwise(ends)]
+
+
 def halves(runs: Sequence[Run]) -> list[Sequence[Run]]:
     """Two batches of one that is too large, or in which a run is to be found."""
-    middle = (len(runs) + 1) // 2
-    return [runs[:middle], runs[middle:]]
+    return parts(runs, (len(runs) + 1) // 2)
 
 
 def auto_batch(device: Any) -> int:
     """Runs a batch on devices as the setting names them; whether ``auto`` is a GPU is told without torch."""
+    return AUTO_BATCH_GPU if _gpus_of(device) else AUTO_BATCH
+
+
+def _gpus_of(device: Any) -> int:
     names = named(device)
-    gpu = any(name.startswith("cuda") for name in names) or (names == [AUTO] and gpus() > 0)
-    return AUTO_BATCH_GPU if gpu else AUTO_BATCH
+    return gpus() if names == [AUTO] else sum(name.startswith("cuda") for name in names)
+
+
+def _most(group: Sequence[Run], device: Any) -> int:
+    """Runs a batch of those in `group`, as ``auto`` has it; several GPUs share them."""
+    task, places = task_name(group[0].config), _gpus_of(device)
+    if task in ONE_PASS:
+        return len(group)
+    if task == "visualise" and places:
+        return min(MOST_GPU, max(AUTO_BATCH_GPU, -(-len(group) // places)))
+    return auto_batch(device)
 
 
 def plan(
@@ -70,7 +93,8 @@ def plan(
     """
     if rerun not in POLICIES:
         raise ValueError(f"sweep.rerun is {rerun!r}; it is one of {', '.join(POLICIES)}")
-    size = auto_batch(device) if batch_size == "auto" else batch_size
+    auto = batch_size == AUTO
+    size = auto_batch(device) if auto else batch_size
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"compute.batch_size is {batch_size!r}; it is auto or a whole number from 1 on")
     every = list(runs)
@@ -80,7 +104,6 @@ def plan(
     failed = tuple(name for name in distinct if known.get(name) == "failed")
     old = {*stale()} & {*ok} if ok else set()
     skipped = {"failed": {*ok}, "stale": {*ok} - old, "none": {*ok, *failed}, "all": set()}[rerun]
-    whole = len(distinct) if batch_size == "auto" else size
     groups: dict[str, list[Run]] = {}
     for run in distinct.values():
         if run.id not in skipped:
@@ -89,7 +112,7 @@ def plan(
     for group in groups.values():
         if group[0].shares_pass:
             group = _by_image(group)
-        most = whole if task_name(group[0].config) in ONE_PASS else size
+        most = _most(group, device) if auto else size
         batches += [group[i : i + most] for i in range(0, len(group), most)]
     return Plan(
         tuple(distinct.values()),

@@ -68,6 +68,11 @@ class Store:
         return self._known.catalogue_file
 
     @property
+    def measured_folder(self) -> Path:
+        """Where is kept what was measured for all processes that share the store: derived, like the index."""
+        return self.root / "measured"
+
+    @property
     def damaged_folder(self) -> Path:
         """Where damaged files are set aside."""
         return self.root / "damaged"

@@ -19,11 +19,13 @@ class Tuning:
         memory_format: ``contiguous`` or ``channels_last``; ``auto`` is what a short measurement finds faster.
         compile: visualisations compile the part of the network that they need.
         cuda_graphs: on a GPU, visualisations replay their step as one graph where it can be captured.
+        split: on a CPU, a batch is executed in parts of the size that a short trial finds fastest.
     """
 
     memory_format: str = AUTO
     compile: bool = False
     cuda_graphs: bool = True
+    split: bool = False
 
     def __post_init__(self) -> None:
         if self.memory_format not in MEMORY_FORMATS:
@@ -37,10 +39,13 @@ class Tuning:
     def of(cls, settings: Mapping[str, Any]) -> "Tuning":
         """What the settings ``compute`` say, or a line of a plan; older ones leave some out.
 
+        Batches are split where ``batch_size`` is ``auto``; those of a number that is asked for stay as they are.
+
         Raises:
             ValueError: a value that there is not.
         """
-        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+        known = {"split": settings.get("batch_size") == AUTO, **settings}
+        return cls(**{field.name: known[field.name] for field in fields(cls) if field.name in known})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

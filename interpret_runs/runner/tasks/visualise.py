@@ -19,7 +19,7 @@ from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.randomness import generator
 from interpret_runs.runner.build import build
 from interpret_runs.runner.layout import fast_model_of
-from interpret_runs.runner.objects import model_of, objective_of
+from interpret_runs.runner.objects import architecture_of, model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import (
     refused,
@@ -30,8 +30,10 @@ from interpret_runs.runner.tasks.checks import (
     try_look,
     try_optimizer,
 )
-from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Task, Text, in_threads, schedule_of
+from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Text, in_threads, schedule_of
+from interpret_runs.runner.tasks.tried import Tried
 from interpret_runs.runner.tasks.visualised import Result
+from interpret_runs.runner.tuning import tuning
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import class_probabilities
 from interpret_runs.size import height_and_width
@@ -47,7 +49,7 @@ FRESH_DRAWS = 8
 
 
 @dataclass(frozen=True)
-class Visualise(Task):
+class Visualise(Tried):
     """Optimise one image or more a run; most fields are those of `Schedule`.
 
     Args:
@@ -157,6 +159,22 @@ class Visualise(Task):
             said.append(class_probabilities(model, fresh.clean(part)))
         known = [one for one in said if one is not None]
         return metrics.Fresh.mean(looks), torch.stack(known).mean(0) if known else None
+
+    def alike(self, run: Run, device: torch.device) -> list[Any]:
+        made, transform = self.parameterisation([run]), cast(Transform, build(run.config["transform"]))
+        objective = objective_of(run, model_of(run, device))
+        seen, together = self._seen(made, transform), made.images * self.attempts
+        network = [*architecture_of(run), sorted(objective.layers), seen, run.config["compute"]["precision"]]
+        kinds = [type(one).__name__ for one in (objective, made, transform)]
+        return [*network, tuning().memory_format, *kinds, made.size, together, transform.views]
+
+    def trial(self, run: Run, device: torch.device, count: int) -> Callable[[], object]:
+        config, transform = run.config, cast(Transform, build(run.config["transform"]))
+        made = self.parameterisation([run] * count)
+        objective = Objective.stack([objective_of(run, model_of(run, device))] * count * self.attempts)
+        model = fast_model_of(run, device, objective.layers, self._seen(made, transform))
+        once = Schedule(1, history_every=0, rescue=False, tile=self.tile, precision=config["compute"]["precision"])
+        return lambda: visualise(model, objective, made, transform, build(config["optimizer"]), once)
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""

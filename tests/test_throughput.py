@@ -1,0 +1,198 @@
+"""How many runs are executed together: found by a trial, kept in the store, and of no effect on what a run is."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import NO_SHEET, QUICK, here, ids, planned, records, store
+
+from interpret_runs.runner import cache, throughput
+from interpret_runs.runner.execute import execute, now, task_of
+from interpret_runs.runner.runs import Run
+from interpret_runs.runner.throughput import COUNTS, PATIENCE, fastest, together
+from interpret_runs.runner.tuning import Tuning, tuned
+
+TEN = ("-m", *QUICK, NO_SHEET, "layer=early", "objective.channel=range(0,10)", "compute.device=cpu")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "_seen", {})
+    return tmp_path
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Every batch is worth a trial, which finds a number; returns a list that grows by it with each trial."""
+
+    def finds(number: int) -> list[int]:
+        tried: list[int] = []
+        monkeypatch.setattr(throughput, "WORTH", 0)
+        monkeypatch.setattr(throughput, "fastest", lambda _: tried.append(number) or number)
+        return tried
+
+    return finds
+
+
+class Clock:
+    """Time that passes only while a step is taken, of so many seconds a run by how many there are."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.seconds, self.now, self.tried = seconds, 0.0, []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def trial(self, count: int) -> Callable[[], None]:
+        def step() -> None:
+            self.tried.append(count)
+            self.now += count * self.seconds(count)
+
+        return step
+
+
+def at(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> Clock:
+    clock = Clock(seconds)
+    monkeypatch.setattr(throughput, "perf_counter", clock)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ({4: 1, 8: 1, 16: 1}, 16),
+        ({4: 3, 8: 2, 16: 1}, 16),
+        ({4: 0.95, 8: 0.95, 16: 1}, 16),
+        ({4: 0.6, 8: 0.7, 16: 1}, 4),
+        ({4: 1.1, 8: 0.7, 16: 1}, 8),
+    ],
+)
+def test_the_count_that_saves_much_is_found_else_runs_stay_together(monkeypatch, seconds: Mapping[int, float], best):
+    clock = at(monkeypatch, lambda count: 1e-3 * seconds[count])
+    assert fastest(clock.trial) == best
+    assert len(clock.tried) == 1 + len(COUNTS) * (1 if best == 16 else 2), "nothing to gain is seen in one turn"
+
+
+def test_one_step_that_was_disturbed_divides_nothing(monkeypatch):
+    disturbed = iter([1.0, 5.0])  # the second is the first of 16
+    assert fastest(at(monkeypatch, lambda _: 1e-3 * next(disturbed, 1.0)).trial) == 16
+
+
+def test_of_slow_steps_one_turn_is_enough(monkeypatch):
+    clock = at(monkeypatch, lambda count: PATIENCE * (1 if count > 4 else 0.5))
+    assert fastest(clock.trial) == 4
+    assert len(clock.tried) == 1 + len(COUNTS)
+
+
+def test_what_is_not_to_be_tried_stays_together(found, monkeypatch):
+    runs = planned(*TEN[1:])
+    tried = found(4)
+    explained = planned("task=attribute", "objective=logit", "objective.target=range(0,8)", "images=shapes")
+
+    def of(runs: Sequence[Run], how: Tuning, device: torch.device = CPU, fits: int = 99) -> int:
+        with tuned(how):
+            return together(task_of(runs[0]), runs, device, fits, Path("measured"))
+
+    split = Tuning(split=True)
+    assert of(runs, Tuning()) == of(runs, replace(split, compile=True)) == of(runs, split, torch.device("meta")) == 10
+    assert of(runs[:4], split) == 4 and of(explained, split) == len(explained)
+    assert of(runs, split, fits=7) == 7, "a trial needs room for the largest count"
+    monkeypatch.setattr(throughput, "WORTH", 10 * 2 + 1)
+    assert of(runs, split) == 10 and not tried
+    monkeypatch.setattr(throughput, "WORTH", 10 * 2)
+    assert of(runs, split) == 4 and tried == [4]
+
+
+def test_the_first_process_finds_it_for_all_that_share_the_store(found):
+    first = found(4)
+    assert here(*TEN).status == 0
+    assert sorted(len(record["batch"]) for record in records()) == [3] * 6 + [4] * 4
+    cache._seen.clear()  # as a new process
+    second = found(8)
+    assert here(*TEN, "seed=1").status == 0, "other seeds take as long"
+    assert {len(record["batch"]) for record in records() if record["seed"] == 1} == {3, 4}
+    assert here(*TEN, "layer=middle").status == 0, "other layers do not"
+    assert len(list(store().measured_folder.rglob("*.json"))) == 2
+    assert here(*TEN, "name=other").status == 0, "nor are other stores asked"
+    assert {len(record["batch"]) for record in records("other")} == {5}
+    assert (first, second) == ([4], [8, 8])
+
+
+@pytest.mark.parametrize("size", [3, 16])
+def test_a_number_that_is_asked_for_is_obeyed(found, size):
+    tried = found(4)
+    assert here(*TEN, f"compute.batch_size={size}").status == 0
+    assert max(len(record["batch"]) for record in records()) == min(10, size) and not tried
+
+
+def test_equal_ids_and_scores_whatever_the_batches(found):
+    found(8)
+    sizes = ("auto", 1, 4)
+    assert ids(*TEN[1:], "compute.batch_size=1") == ids(*TEN[1:])
+    scores = []
+    for size in sizes:
+        more = ("task.steps=32", f"name=by{size}", f"compute.batch_size={size}")
+        assert here(*TEN, *more).status == 0
+        scores.append({record["run_id"]: record["score"] for record in records(f"by{size}")})
+        assert max(len(record["batch"]) for record in records(f"by{size}")) == {"auto": 5}.get(size, size)
+    for other in scores[1:]:
+        assert other.keys() == scores[0].keys()
+        for name, score in other.items():
+            assert score == pytest.approx(scores[0][name], rel=0.15)
+
+
+@pytest.mark.parametrize("parameterisation", ["fourier", "cppn"])
+def test_a_trial_leaves_no_trace(found, monkeypatch, parameterisation):
+    """Runs that were tried first have the bytes of those that were not."""
+    found(4)
+    monkeypatch.setattr(throughput, "fastest", lambda trial: [trial(count)() for count in COUNTS] and 4)
+    eight = (*TEN, "objective.channel=range(0,8)", f"parameterisation={parameterisation}")
+    assert here(*eight, "name=tried").status == 0
+    assert here(*eight, "name=plain", "compute.batch_size=4").status == 0
+    made = [{one["run_id"]: one["artefacts"]["image"]["sha256"] for one in records(of)} for of in ("tried", "plain")]
+    assert {len(record["batch"]) for record in records("tried")} == {4}
+    assert made[0] == made[1]
+
+
+def test_a_batch_is_reproduced_as_it_was_whatever_is_found_then(found):
+    assert here(*TEN, "compute.batch_size=10", "name=whole").status == 0
+    found(5)
+    assert here(*TEN).status == 0
+    tried = found(4)
+    for name, together_then in (("default", 5), ("whole", 10)):
+        picture = next((store(name).root / "runs").rglob("image.png"))
+        done = here("task=reproduce", f"task.source={picture}", f"task.keep=again-{name}")
+        assert done.status == 0 and "identical bytes" in done.out and f"of {together_then} runs" in done.out
+    assert not tried
+
+
+def test_plans_tell_workers_whether_batches_are_split(found):
+    found(16)
+    for size, split in (("auto", True), (4, False)):
+        assert here(*TEN, f"name=by{size}", f"compute.batch_size={size}").status == 0
+        (file,) = (store(f"by{size}").root / "plan").iterdir()
+        told = [json.loads(line)["tuning"] for line in file.read_text().splitlines()]
+        assert [one["split"] for one in told] == [split] * 10
+        assert {Tuning.of(one).split for one in told} == {split}
+
+
+def test_a_trial_that_fails_costs_no_run(found, monkeypatch):
+    found(4)
+    monkeypatch.setattr(throughput, "fastest", full := Full())
+    done = execute(planned(*TEN[1:]), store(), "cpu", now(), how=Tuning(split=True))
+    assert {record["status"] for record in done} == {"ok"} and len(done) == 10 and full.tried
+
+
+class Full:
+    """Finds no memory for a trial."""
+
+    tried = 0
+
+    def __call__(self, _: object) -> int:
+        self.tried += 1
+        raise MemoryError
