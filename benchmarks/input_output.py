@@ -1,9 +1,9 @@
 """The share of a sweep's time that goes into reading, drawing, compressing and writing, and not into the network.
 
-Batches of one sweep in a warm process, whole, and with their pictures read beforehand and no files made. Two kinds:
-visualisations, which take minutes of the network each, and saliency maps, which take as little as anything does.
-Of each stage the time of a core that its calls take, in whichever thread, as a share of the sweep's; of writing, which
-waits for the disk, wall time. Then a device that needs no core, one that sleeps: how far files are made meanwhile.
+Batches of one sweep in a warm process, of two kinds: visualisations, which take seconds of the network each, and
+saliency maps, which take as little as anything does. Of each stage the time of a core that its calls take, in whichever
+thread, as a share of the sweep's; of writing, which waits for the disk, wall time. Runs with and without files differ
+by less than they drift. Then a device that needs no core, one that sleeps: how far files are made meanwhile.
 """
 
 import time
@@ -23,7 +23,7 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
-from torch import Tensor, rand
+from torch import rand
 
 from interpret_runs import images as pictures
 from interpret_runs.images import Picture, to_pil
@@ -33,8 +33,7 @@ from interpret_runs.runner.execute import execute, task_of
 from interpret_runs.runner.plan import plan
 from interpret_runs.runner.runs import CHOSEN, Run, close
 from interpret_runs.runner.store import Store, now
-from interpret_runs.runner.tasks import attribute, task, visualised
-from interpret_runs.runner.tasks.task import Outcome
+from interpret_runs.runner.tasks import attribute, task
 
 Batches = Sequence[Sequence[Run]]
 # What makes up each stage, and the clock of its share.
@@ -63,36 +62,9 @@ def whole(folder: Path, batches: Batches) -> None:
         assert all(record["status"] == "ok" for record in records)
 
 
-def silent(folder: Path, batches: Batches, read: Callable[..., Any]) -> None:
-    """As `whole`, but pictures come from memory, and no files are made."""
-
-    def outcome(_run: Run, value: float, _map: Tensor, _shown: object, numbers: dict[str, Any], *_: object) -> Outcome:
-        return Outcome(value, numbers)
-
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(attribute, "loaded", read))
-        stack.enter_context(patch.object(attribute, "_map_outcome", outcome))
-        stack.enter_context(patch.object(visualised.Result, "_files", lambda *_: {}))
-        whole(folder, batches)
-
-
-class Remembered:
-    """Reads each picture once."""
-
-    def __init__(self) -> None:
-        self.read: dict[str, Any] = {}
-        self.loaded = attribute.loaded
-
-    def __call__(self, items: Any, *settings: Any) -> list[Any]:
-        named = {repr(item): item for item in items}
-        new = {name: item for name, item in named.items() if name not in self.read}
-        self.read |= dict(zip(new, self.loaded(new.values(), *settings), strict=True))
-        return [self.read[name] for name in named]
-
-
 @contextmanager
-def clocked(spent: dict[str, float]) -> Iterator[None]:
-    """Count the seconds of each stage into `spent`."""
+def clocked(spent: dict[str, list[float]]) -> Iterator[None]:
+    """Note the seconds of each call into `spent`, by stage."""
 
     def counting(stage: str, work: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
         def counted(*given: Any, **told: Any) -> Any:
@@ -100,7 +72,7 @@ def clocked(spent: dict[str, float]) -> Iterator[None]:
             try:
                 return work(*given, **told)
             finally:
-                spent[stage] += clock() - started
+                spent[stage].append(clock() - started)
 
         return counted
 
@@ -113,12 +85,12 @@ def clocked(spent: dict[str, float]) -> Iterator[None]:
 
 def shares(loop: Callable[[], None]) -> dict[str, float]:
     """The percentage of each stage in one go."""
-    spent: dict[str, float] = defaultdict(float)
+    spent: dict[str, list[float]] = defaultdict(list)
     with clocked(spent):
         wall, core = time.perf_counter(), time.process_time()
         loop()
         wall, core = time.perf_counter() - wall, time.process_time() - core
-    return {stage: 100 * spent[stage] / (wall if stage == "writing" else core) for stage in STAGES}
+    return {stage: 100 * sum(spent[stage]) / (wall if stage == "writing" else core) for stage in STAGES}
 
 
 def sleeping(batch: Sequence[Run], at_once: int) -> None:
@@ -168,24 +140,19 @@ def main() -> None:
             batches = plan(mine, dict).batches
             stores = Path(folder) / name
             stores.mkdir()
-            loops = [partial(whole, stores, batches), partial(silent, stores, batches, Remembered())]
-            for loop in loops:
-                loop()
-            times = measure.alternate(*loops, repeats=options.repeats)
-            lost = [100 * (1 - ratio) for ratio in measure.ratios(times[1], times[0])]
-            result = f"{measure.spread(lost, '%')}; whole {median(times[0]):.3g} s, without {median(times[1]):.3g} s"
+            sweep = partial(whole, stores, batches)
+            sweep()
+            rounds = [shares(sweep) for _ in range(options.repeats)]
+            parts = ", ".join(f"{stage} {median(one[stage] for one in rounds):.2g} %" for stage in STAGES)
+            result = f"{measure.spread([sum(one.values()) for one in rounds], '%')}: {parts}"
             measure.report(f"input and output of {name}", result, "3 %", options.record)
-            rounds = [shares(loops[0]) for _ in range(options.repeats)]
-            for stage in STAGES:
-                found = measure.spread([one[stage] for one in rounds], "%")
-                measure.report(f"{stage} in {name}", found, "-", options.record)
         batch = mine[:SLEPT]
         times = measure.alternate(
-            *(partial(sleeping, batch, at_once) for at_once in (SLEPT, AT_ONCE)), repeats=options.repeats
+            *(partial(sleeping, batch, at_once) for at_once in (len(batch), AT_ONCE)), repeats=options.repeats
         )
         result = f"{measure.spread(times[1])}; at the end {measure.spread(times[0])}"
-        title = f"files of {SLEPT} maps, made while a device sleeps {1000 * DEVICE_SECONDS:g} ms a map"
-        measure.report(title, result, f"{DEVICE_SECONDS * SLEPT:.2g} s", options.record)
+        title = f"files of {len(batch)} maps, made while a device sleeps {1000 * DEVICE_SECONDS:g} ms a map"
+        measure.report(title, result, f"{DEVICE_SECONDS * len(batch):.2g} s", options.record)
 
 
 if __name__ == "__main__":
