@@ -1,7 +1,7 @@
 """How many runs are executed together: found by a trial, kept in the store, and of no effect on what a run is."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from command_line import NO_SHEET, QUICK, here, ids, planned, records, store
 from interpret_runs.runner import cache, throughput
 from interpret_runs.runner.execute import execute, now, task_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.throughput import COUNTS, PATIENCE, fastest, together
+from interpret_runs.runner.tasks.tried import Tried
+from interpret_runs.runner.throughput import ALL, FEW, fastest, together
 from interpret_runs.runner.tuning import Tuning, tuned
 
 TEN = ("-m", *QUICK, NO_SHEET, "layer=early", "objective.channel=range(0,10)", "compute.device=cpu")
@@ -39,54 +40,24 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     return finds
 
 
-class Clock:
-    """Time that passes only while a step is taken, of so many seconds a run by how many there are."""
-
-    def __init__(self, seconds: Callable[[int], float]) -> None:
-        self.seconds, self.now, self.tried = seconds, 0.0, []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def trial(self, count: int) -> Callable[[], None]:
-        def step() -> None:
-            self.tried.append(count)
-            self.now += count * self.seconds(count)
-
-        return step
+@pytest.mark.parametrize(("few", "best"), [(1, ALL), (3, ALL), (0.97, ALL), (0.9, FEW)])
+def test_few_runs_are_executed_together_where_that_saves_much(few, best):
+    tried = []
+    assert fastest(lambda count: tried.append(count) or count * {ALL: 1, FEW: few}[count]) == best
+    assert len(tried) == (2 if best == ALL else 4), "what gains nothing is tried once"
 
 
-def at(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> Clock:
-    clock = Clock(seconds)
-    monkeypatch.setattr(throughput, "perf_counter", clock)
-    return clock
+def test_a_step_that_was_disturbed_divides_nothing():
+    seconds = iter([5.0 * ALL, FEW, ALL, FEW])
+    assert fastest(lambda _: next(seconds)) == ALL
 
 
-@pytest.mark.parametrize(
-    ("seconds", "best"),
-    [
-        ({4: 1, 8: 1, 16: 1}, 16),
-        ({4: 3, 8: 2, 16: 1}, 16),
-        ({4: 0.95, 8: 0.95, 16: 1}, 16),
-        ({4: 0.6, 8: 0.7, 16: 1}, 4),
-        ({4: 1.1, 8: 0.7, 16: 1}, 8),
-    ],
-)
-def test_the_count_that_saves_much_is_found_else_runs_stay_together(monkeypatch, seconds: Mapping[int, float], best):
-    clock = at(monkeypatch, lambda count: 1e-3 * seconds[count])
-    assert fastest(clock.trial) == best
-    assert len(clock.tried) == 1 + len(COUNTS) * (1 if best == 16 else 2), "nothing to gain is seen in one turn"
-
-
-def test_one_step_that_was_disturbed_divides_nothing(monkeypatch):
-    disturbed = iter([1.0, 5.0])  # the second is the first of 16
-    assert fastest(at(monkeypatch, lambda _: 1e-3 * next(disturbed, 1.0)).trial) == 16
-
-
-def test_of_slow_steps_one_turn_is_enough(monkeypatch):
-    clock = at(monkeypatch, lambda count: PATIENCE * (1 if count > 4 else 0.5))
-    assert fastest(clock.trial) == 4
-    assert len(clock.tried) == 1 + len(COUNTS)
+def test_a_gain_that_was_dear_to_find_is_believed_at_once(monkeypatch):
+    times = iter([0.0, throughput.PATIENCE])
+    monkeypatch.setattr(throughput, "perf_counter", lambda: next(times))
+    tried = []
+    assert fastest(lambda count: tried.append(count) or count * {ALL: 1, FEW: 0.5}[count]) == FEW
+    assert len(tried) == 2
 
 
 def test_what_is_not_to_be_tried_stays_together(found, monkeypatch):
@@ -150,7 +121,7 @@ def test_equal_ids_and_scores_whatever_the_batches(found):
 def test_a_trial_leaves_no_trace(found, monkeypatch, parameterisation):
     """Runs that were tried first have the bytes of those that were not."""
     found(4)
-    monkeypatch.setattr(throughput, "fastest", lambda trial: [trial(count)() for count in COUNTS] and 4)
+    monkeypatch.setattr(throughput, "fastest", lambda trial: [trial(count) for count in (ALL, FEW)] and 4)
     eight = (*TEN, "objective.channel=range(0,8)", f"parameterisation={parameterisation}")
     assert here(*eight, "name=tried").status == 0
     assert here(*eight, "name=plain", "compute.batch_size=4").status == 0
@@ -196,3 +167,10 @@ class Full:
     def __call__(self, _: object) -> int:
         self.tried += 1
         raise MemoryError
+
+
+def test_a_trial_takes_time_of_any_number_of_runs():
+    run = planned(*TEN[1:])[0]
+    task = task_of(run)
+    assert isinstance(task, Tried)
+    assert all(task.trial(run, CPU, count) > 0 for count in (FEW, ALL))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -16,15 +16,15 @@ from interpret_runs.runner.tasks.task import Task
 from interpret_runs.runner.tasks.tried import Tried
 from interpret_runs.runner.tuning import tuning
 
-# Runs together that are tried, and how often. Fewer share what a step costs anyhow; more gain nothing.
-COUNTS = (4, 8, 16)
-REPEATS = 2
-# Seconds after which once is enough.
+# Runs together that are tried: all of a batch, and so few that they fit the caches of a CPU. Fewer share less of what a
+# step costs anyhow, and none in between were faster than both.
+FEW, ALL = 4, 16
+# Seconds after which a gain is believed at once.
 PATIENCE = 5.0
 # The share of the time that fewer have to save: less may be chance.
-GAIN = 0.1
-# Runs of a batch times their steps from which it is tried: a trial takes as long as 40 of them, or 80.
-WORTH = 1000
+GAIN = 0.05
+# Runs of a batch times their steps from which it is tried: a trial takes as long as 70 of them, or twice that.
+WORTH = 2000
 
 
 def together(task: Task, runs: Sequence[Run], device: torch.device, fits: int, folder: Path) -> int:
@@ -38,31 +38,25 @@ def together(task: Task, runs: Sequence[Run], device: torch.device, fits: int, f
     how = tuning()
     if not how.split or how.compile or device.type != "cpu" or not isinstance(task, Tried):
         return most
-    if len(runs) <= COUNTS[0] or fits < COUNTS[-1] or len(runs) * task.steps < WORTH:
+    if len(runs) <= FEW or fits < ALL or len(runs) * task.steps < WORTH:
         return most
     here = [describe(device), torch.get_num_threads(), torch.__version__]
     key = canonical([*task.alike(runs[0], device), *here])
-    found = remember("batch_sizes", key, lambda: fastest(lambda count: task.trial(runs[0], device, count)), folder)
+    found = remember("batch_sizes", key, lambda: fastest(partial(task.trial, runs[0], device)), folder)
     return min(most, int(found))
 
 
-def fastest(trial: Callable[[int], Callable[[], object]]) -> int:
-    """Of `COUNTS` the one with the shortest ``trial(count)()`` a run; the largest where none saves a tenth of that.
+def fastest(seconds: Callable[[int], float]) -> int:
+    """`FEW` where ``seconds(count)``, of a step of so many runs, are clearly less a run than of `ALL`; else `ALL`.
 
-    What `trial` returns is timed; where the first turn finds nothing to gain, it is the last.
+    A gain is looked at twice, as the first may have been a disturbance.
     """
-    trial(COUNTS[0])()  # the first one warms up
-    seconds = dict.fromkeys(reversed(COUNTS), inf)
     begun = perf_counter()
-    for _ in range(REPEATS):
-        for count in seconds:
-            step = trial(count)
-            started = perf_counter()
-            step()
-            seconds[count] = min(seconds[count], (perf_counter() - started) / count)
-        best = min(seconds, key=lambda count: seconds[count])
-        if seconds[best] > (1 - GAIN) * seconds[COUNTS[-1]]:
-            return COUNTS[-1]
-        if perf_counter() - begun > PATIENCE:
-            break
-    return best
+    least = {count: seconds(count) / count for count in (ALL, FEW)}
+    if _gains(least) and perf_counter() - begun < PATIENCE:
+        least = {count: min(before, seconds(count) / count) for count, before in least.items()}
+    return FEW if _gains(least) else ALL
+
+
+def _gains(least: Mapping[int, float]) -> bool:
+    return least[FEW] < (1 - GAIN) * least[ALL]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ class Tried(Task):
     """A task of which a trial tells how many runs are best executed together; see `interpret_runs.runner.throughput`.
 
     Attributes:
-        steps: of each run, each about as long as a trial.
+        steps: of each run.
     """
 
     steps: int
@@ -26,5 +25,5 @@ class Tried(Task):
         """Plain values: runs of which these are equal take equally long; no weights among them, nor units or seeds."""
 
     @abstractmethod
-    def trial(self, run: Run, device: torch.device, count: int) -> Callable[[], object]:
-        """One step of `count` runs like `run`, ready to be taken; nothing is kept of it."""
+    def trial(self, run: Run, device: torch.device, count: int) -> float:
+        """Seconds that a step of `count` runs like `run` takes on a CPU, undisturbed; nothing is kept of it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from time import perf_counter
 from typing import Any, cast
 
 import torch
@@ -168,13 +170,16 @@ class Visualise(Tried):
         kinds = [type(one).__name__ for one in (objective, made, transform)]
         return [*network, tuning().memory_format, *kinds, made.size, together, transform.views]
 
-    def trial(self, run: Run, device: torch.device, count: int) -> Callable[[], object]:
+    def trial(self, run: Run, device: torch.device, count: int) -> float:
         config, transform = run.config, cast(Transform, build(run.config["transform"]))
         made = self.parameterisation([run] * count)
         objective = Objective.stack([objective_of(run, model_of(run, device))] * count * self.attempts)
         model = fast_model_of(run, device, objective.layers, self._seen(made, transform))
-        once = Schedule(1, history_every=0, rescue=False, tile=self.tile, precision=config["compute"]["precision"])
-        return lambda: visualise(model, objective, made, transform, build(config["optimizer"]), once)
+        few = Schedule(3, history_every=0, rescue=False, tile=self.tile, precision=config["compute"]["precision"])
+        ends: list[float] = []
+        optimizer = build(config["optimizer"])
+        visualise(model, objective, made, transform, optimizer, few, lambda _: ends.append(perf_counter()))
+        return min(end - begin for begin, end in pairwise(ends))  # the first step warms up
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""
