@@ -23,8 +23,8 @@ FEW, ALL = 4, 16
 PATIENCE = 5.0
 # The share of the time that fewer have to save: less may be chance.
 GAIN = 0.05
-# Runs of a batch times their steps from which it is tried: a trial takes as long as 70 of them, or twice that.
-WORTH = 2000
+# Runs of a batch times their steps from which it is tried: a trial takes as long as 200 of them, or twice that.
+WORTH = 5000
 
 
 def together(task: Task, runs: Sequence[Run], device: torch.device, fits: int, folder: Path) -> int:

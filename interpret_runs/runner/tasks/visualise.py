@@ -48,6 +48,8 @@ from interpret_runs.visualisation import visualise
 ANIMATIONS = ("gif", "mp4")
 # Looks at the finished image through the standard transforms, whichever it was made with, so that runs compare.
 FRESH_DRAWS = 8
+# Steps of a trial: in a new process, about eight pass before memory is taken from what was given back.
+TRIAL = 10
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,11 @@ class Visualise(Tried):
         made = self.parameterisation([run] * count)
         objective = Objective.stack([objective_of(run, model_of(run, device))] * count * self.attempts)
         model = fast_model_of(run, device, objective.layers, self._seen(made, transform))
-        few = Schedule(3, history_every=0, rescue=False, tile=self.tile, precision=config["compute"]["precision"])
+        few = Schedule(TRIAL, history_every=0, rescue=False, tile=self.tile, precision=config["compute"]["precision"])
         ends: list[float] = []
         optimizer = build(config["optimizer"])
         visualise(model, objective, made, transform, optimizer, few, lambda _: ends.append(perf_counter()))
-        return min(end - begin for begin, end in pairwise(ends))  # the first step warms up
+        return min(end - begin for begin, end in pairwise(ends))
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""
