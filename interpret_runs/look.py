@@ -48,7 +48,7 @@ class Look:
             parameters: of the transform, for each image; None looks at the images as they are.
             rows: other than the look's own, where `images` are some of its images only.
             opacity: (B, 1, H, W), for objectives that read it.
-            progress: for weights that change, from 0 to 1.
+            progress: for weights that change, from 0 to 1; one number, or one for each image.
         """
         rows = self.rows if rows is None else rows
         views = 1 if parameters is None else self.transform.views
@@ -67,6 +67,8 @@ class Look:
         for source in self.objective.sources:
             with torch.no_grad():
                 references[source] = through(_picture(source, rows, images))
+        if isinstance(progress, Tensor) and progress.ndim:
+            progress = progress.repeat(views)
         scores = self.objective(Activations(outputs, rows, own.image_size, self.images, progress, references))
         return scores.reshape(views, -1).mean(0)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 import torch
 from PIL import Image
@@ -40,6 +41,22 @@ class Visualisation(Displayed):
     rendered: Tensor | None = None
     importance: Tensor | None = None
 
+    @classmethod
+    def joined(cls, parts: Sequence[Visualisation]) -> Visualisation:
+        """The images of several, one after the other; of those with a shorter history the last score goes on."""
+        if len(parts) == 1:
+            return parts[0]
+        noted = max((part.history[0] for part in parts), key=len)
+        scores = [_continued(part.history[1], len(noted)) for part in parts]
+        known = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
+        joined = {
+            name: torch.cat([getattr(part, name) for part in parts], 1 if name == "frames" else 0)
+            for name in known
+            if name not in ("history", "snapshots")
+        }
+        snapshots = {step: torch.cat([part.snapshots[step] for part in parts]) for step in parts[0].snapshots}
+        return cls(history=(noted, torch.cat(scores, 1)), snapshots=snapshots, **joined)
+
     def __repr__(self) -> str:
         count, _, height, width = self.images.shape
         images = "1 image" if count == 1 else f"{count} images"
@@ -58,3 +75,8 @@ class Visualisation(Displayed):
             for score, step in zip(self.scores.tolist(), failed, strict=True)
         ]
         return [Panel(picture, caption) for picture, caption in zip(self.pictures(), captions, strict=True)]
+
+
+def _continued(noted: Tensor, count: int) -> Tensor:
+    """Scores noted, (n, B), as if the last ones had been noted until there are `count`."""
+    return noted if len(noted) == count else torch.cat([noted, noted[-1:].expand(count - len(noted), -1)])

@@ -9,6 +9,7 @@ import socket
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -79,6 +80,7 @@ class _Batch:
         self.machine["compile"] = tuning().compile
         self.done = 0.0
         self.part: Sequence[Run] = ()
+        self.at_once = 0
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
@@ -89,12 +91,13 @@ class _Batch:
             try:
                 task = task_of(part[0])
                 fits = task.check(part, self.device)
-                most = together(task, part, self.device, fits, self.store.measured_folder)
-                if most < len(part):
+                most = self.at_once = together(task, part, self.device, fits, self.store.measured_folder)
+                if most < len(part) and not task.refills:
                     pending[:0] = parts(part, most)
                     continue
                 self._start_plain(part[0])
-                outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
+                with tuned(replace(tuning(), at_once=most)):
+                    outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
             except StoreError:
                 raise
             except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
@@ -125,7 +128,8 @@ class _Batch:
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
         essentials |= {key: self.machine[key] for key in ("device", "threads", "compile")}
-        essentials |= {"git": provenance.git(), "batch": told(self.part), "memory_format": self._memory_format(run)}
+        essentials |= {"git": provenance.git(), "batch": told(self.part), "at_once": self.at_once}
+        essentials |= {"memory_format": self._memory_format(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
@@ -140,7 +144,7 @@ class _Batch:
             result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}
             result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
             result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
-            result["memory_format"] = self._memory_format(run)
+            result |= {"memory_format": self._memory_format(run), "at_once": self.at_once}
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)
         return records

@@ -96,7 +96,8 @@ def _as_then(machine: Mapping[str, Any]) -> Tuning:
     """How the network was computed; all were contiguous and none compiled before it was noted."""
     from interpret_runs.memory_format import CONTIGUOUS
 
-    return Tuning(machine.get("memory_format") or CONTIGUOUS, compile=bool(machine.get("compile")))
+    layout = machine.get("memory_format") or CONTIGUOUS
+    return Tuning(layout, compile=bool(machine.get("compile")), at_once=machine.get("at_once") or None)
 
 
 def _device(panel: Panel, device: str) -> str:

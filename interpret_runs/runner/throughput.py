@@ -34,8 +34,8 @@ def together(task: Task, runs: Sequence[Run], device: torch.device, fits: int, f
     computed together is seen in their bytes. On a GPU, of compiled networks, and where trying would take longer than it
     may save, it is all that fit.
     """
-    most = min(fits, len(runs))
     how = tuning()
+    most = min(fits, len(runs), how.at_once or len(runs))
     if not how.split or how.compile or device.type != "cpu" or not isinstance(task, Tried):
         return most
     if len(runs) <= FEW or fits < ALL or len(runs) * task.steps < WORTH:

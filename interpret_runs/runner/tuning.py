@@ -20,12 +20,14 @@ class Tuning:
         compile: visualisations compile the part of the network that they need.
         cuda_graphs: on a GPU, visualisations replay their step as one graph where it can be captured.
         split: on a CPU, a batch is executed in parts of the size that a short trial finds fastest.
+        at_once: most runs that are optimised at the same time; None is as `split` says.
     """
 
     memory_format: str = AUTO
     compile: bool = False
     cuda_graphs: bool = True
     split: bool = False
+    at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_format not in MEMORY_FORMATS:

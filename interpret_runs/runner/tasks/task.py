@@ -44,6 +44,11 @@ class Outcome:
 class Task(ABC):
     """Settings of a kind of run; a batch of runs is checked, then executed together."""
 
+    @property
+    def refills(self) -> bool:
+        """Whether a batch may be larger than what is executed at once, as runs take the places of those that end."""
+        return False
+
     @abstractmethod
     def check(self, runs: Sequence[Run], device: torch.device) -> int:
         """Build what `runs` need, without computing; returns how many of them fit into memory together.

@@ -48,6 +48,8 @@ from interpret_runs.visualisation import visualise
 ANIMATIONS = ("gif", "mp4")
 # Looks at the finished image through the standard transforms, whichever it was made with, so that runs compare.
 FRESH_DRAWS = 8
+# A part of the runs executed at once: so many have to end early before others begin, together as they share a step.
+GROUPS = 4
 # Steps of a trial: in a new process, about eight pass before memory is taken from what was given back.
 TRIAL = 10
 
@@ -113,7 +115,8 @@ class Visualise(Tried):
         self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
     ) -> list[Outcome]:
         config, transform = runs[0].config, cast(Transform, build(runs[0].config["transform"]))
-        made = self.parameterisation(runs)
+        at_once = tuning().at_once or len(runs) if self.refills else len(runs)
+        made, *later = map(self.parameterisation, _groups(runs, at_once))
         objectives = [objective_of(run, model_of(run, device)) for run in runs]
         objective = Objective.stack([one for one in objectives for _ in range(self.attempts)])
         model = fast_model_of(runs[0], device, objective.layers, self._seen(made, transform))
@@ -127,10 +130,11 @@ class Visualise(Tried):
             lambda step: progress(step / self.steps),
             build(config["lr_scheduler"]),
             self.render_size,
+            later,
         )
         images = found.images.to(device)
         opacity = None if found.transparent is None else found.transparent[:, 3:].to(device)
-        looks, probabilities = self._fresh_looks(model, objective, images, made, opacity, self._seen(made, transform))
+        looks, probabilities = self._fresh_looks(model, objective, images, [made, *later], opacity, transform)
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
         frame_steps = sorted(self.schedule(runs[0]).frame_steps)
         result = Result(model, found, looks, probabilities, self, frame_steps)
@@ -146,19 +150,20 @@ class Visualise(Tried):
         model: VisionModel,
         objective: Objective,
         images: Tensor,
-        made: Parameterisation,
+        groups: Sequence[Parameterisation],
         opacity: Tensor | None,
-        seen: tuple[int, int],
+        transform: Transform,
     ) -> tuple[metrics.Fresh, Tensor | None]:
         """What the network says of the images under draws not optimised with, and of the images as they are.
 
         Of images larger than a tile, that is the mean over the windows in which it saw them.
         """
-        fresh, looks, said = Standard(size=seen), [], []
+        made, seeds = groups[0], [seed for one in groups for seed in one.seeds]
+        fresh, looks, said = Standard(size=self._seen(made, transform)), [], []
         for down, across in windows(made.size, self.tile or max(made.size), 0):
             part = images[..., down, across]
             covered = None if opacity is None else opacity[..., down, across]
-            settings = (fresh, made.seeds, FRESH_DRAWS, made.images, covered)
+            settings = (fresh, seeds, FRESH_DRAWS, made.images, covered)
             looks.append(metrics.robustness(model, objective, part, *settings))
             said.append(class_probabilities(model, fresh.clean(part)))
         known = [one for one in said if one is not None]
@@ -182,6 +187,10 @@ class Visualise(Tried):
         optimizer = build(config["optimizer"])
         visualise(model, objective, made, transform, optimizer, few, lambda _: ends.append(perf_counter()))
         return min(end - begin for begin, end in pairwise(ends))
+
+    @property
+    def refills(self) -> bool:
+        return self.stop is not None and self.tile is None
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""
@@ -255,6 +264,12 @@ class Visualise(Tried):
 
 
 SCHEDULE = {field.name for field in fields(Schedule)} - set(COMPUTED)
+
+
+def _groups(runs: Sequence[Run], at_once: int) -> list[Sequence[Run]]:
+    """Runs that begin together: first as many as are executed at once, then some at a time for those that end."""
+    few = max(1, at_once // GROUPS)
+    return [runs[:at_once], *(runs[place : place + few] for place in range(at_once, len(runs), few))]
 
 
 def _attempt(seed: int, number: int) -> int:
