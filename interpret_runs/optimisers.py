@@ -11,6 +11,7 @@ from torch import nn
 NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
 # Those with one kernel for a whole step, on CPUs too; a third of the time.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+FUSED_ON = ("cpu", "cuda")
 # Those that can be captured although they have no setting for it: their steps need no number of the host.
 STATELESS = (torch.optim.SGD,)
 
@@ -28,8 +29,8 @@ def started(
         raise ValueError(f"optimizer {type(made).__name__} mixes the runs of a batch; take one such as Adam or SGD")
     if type(made) in FUSED:
         for group in made.param_groups:
-            if group["fused"] is None and group["foreach"] is None and not group["differentiable"]:
-                group["fused"] = True
+            free = group["fused"] is None and group["foreach"] is None and not group["differentiable"]
+            group["fused"] = group["fused"] or (free and all(one.device.type in FUSED_ON for one in group["params"]))
     return made
 
 

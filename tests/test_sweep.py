@@ -1,7 +1,9 @@
 """Sweeps from the command line to the store: what is run, what is not, and what is said of it."""
 
+import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from command_line import NO_SHEET, QUICK, apart, here, ids, planned, records, sa
 from PIL import Image
 
 from interpret_runs import load_index
-from interpret_runs.runner import others
+from interpret_runs.runner import claims, others
 from interpret_runs.runner import sweep as sweep_module
 from interpret_runs.runner.execute import execute, now
 from interpret_runs.runner.figure_essentials import read_figure
@@ -188,11 +190,11 @@ def test_a_sweep_waits_for_runs_that_another_holds_and_executes_what_that_leaves
     from interpret_runs.runner.claims import Claims
 
     theirs = planned(*FOUR[1:])[1:3]
-    claims = Claims(store(), [run.id for run in theirs])
-    claims.__enter__()
+    mine = Claims(store(), [run.id for run in theirs])
+    mine.__enter__()
 
     def meanwhile(_: float) -> None:
-        claims.__exit__(None, None, None)
+        mine.__exit__(None, None, None)
         if finishes:
             execute(theirs, Store("outputs", "default"), "cpu", now())
         monkeypatch.setattr(others, "sleep", lambda _: None)
@@ -207,18 +209,18 @@ def test_a_sweep_waits_for_runs_that_another_holds_and_executes_what_that_leaves
 def test_runs_that_another_held_and_left_while_this_sweep_was_busy_are_executed(monkeypatch, executed):
     from interpret_runs.runner.claims import Claims
 
-    claims = Claims(store(), [run.id for run in planned(*FOUR[1:])[:1]])
-    claims.__enter__()
+    mine = Claims(store(), [run.id for run in planned(*FOUR[1:])[:1]])
+    mine.__enter__()
     well = Visualise.execute
 
     def leave(self: Visualise, *arguments: Any) -> list[Outcome]:
-        claims._release()
+        mine._release()
         return well(self, *arguments)
 
     monkeypatch.setattr(Visualise, "execute", leave)
     assert here(*FOUR, "compute.batch_size=2").status == 0
     assert sorted(executed) == [f"channel {number}" for number in range(4)]
-    claims.__exit__(None, None, None)
+    mine.__exit__(None, None, None)
 
 
 def test_an_interrupt_keeps_what_is_done_and_the_same_command_does_the_rest(monkeypatch, request):
@@ -232,6 +234,24 @@ def test_an_interrupt_keeps_what_is_done_and_the_same_command_does_the_rest(monk
     executed = request.getfixturevalue("executed")
     assert here(*FOUR, "compute.batch_size=1").status == 0
     assert executed == ["channel 2", "channel 3"]
+
+
+def test_an_interrupt_clears_away_what_a_killed_worker_held(monkeypatch):
+    """One that does not end in time is killed, and lets go of nothing by itself."""
+    worker = subprocess.Popen(["true"])
+    worker.wait()
+    owner = {"host": claims._here(), "pid": worker.pid, "since": ""}
+    well = Visualise.execute
+
+    def held(self: Visualise, runs: Sequence[Run], *arguments: Any) -> list[Outcome]:
+        store().claim_file("0123456789abcdef").write_text(json.dumps(owner))
+        if runs[0].unit == "channel 2":
+            raise KeyboardInterrupt
+        return well(self, runs, *arguments)
+
+    monkeypatch.setattr(Visualise, "execute", held)
+    assert here(*FOUR, "compute.batch_size=1").status == 130
+    assert not list((store().root / "claims").iterdir())
 
 
 def test_an_interrupt_after_a_failure_is_still_an_interrupt(monkeypatch):

@@ -69,6 +69,7 @@ def sweep(
         except StoreError:
             raise  # nor can the index be written
         except BaseException:
+            clear_stale(store)  # of workers that were killed, as they did not end in time
             if file.exists():  # else nothing was begun
                 finish(planned, store, settings, begun, perf_counter() - started)
             raise
