@@ -1,10 +1,9 @@
-"""One optimisation: the only place with an optimiser, a loss and a minus sign."""
+"""One optimisation: images that began together, and the steps of their optimiser."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from interpret_runs.convergence import Convergence
 from interpret_runs.look import Look
+from interpret_runs.offer import Offer
 from interpret_runs.optimisers import make_capturable
 from interpret_runs.parameterisation import Parameterisation, SizeFree
 from interpret_runs.rescue import Rescue
@@ -25,35 +25,6 @@ CHECK_EVERY = 16
 # An image whose values spread less than this has not begun; after so many steps it may be meant to be flat.
 FLAT = 0.05
 FLAT_STEPS = 32
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """What the network is to see of a climb in a step: the images that go on, their units, which of them live.
-
-    Attributes:
-        images: all that there are, also those that do not go on.
-    """
-
-    images: Tensor
-    shown: Tensor
-    parameters: Tensor
-    rows: Tensor
-    alive: Tensor
-    opacity: Tensor | None
-    progress: float | Tensor
-
-    @classmethod
-    def joined(cls, offers: Sequence[_Offer]) -> _Offer:
-        """One after the other; each image has its own progress."""
-        images, shown, parameters, rows, alive = (
-            torch.cat([getattr(offer, name) for offer in offers])
-            for name in ("images", "shown", "parameters", "rows", "alive")
-        )
-        opacities = [offer.opacity for offer in offers if offer.opacity is not None]
-        progress = torch.cat([shown.new_full((len(offer.shown),), float(offer.progress)) for offer in offers])
-        opacity = torch.cat(opacities) if opacities else None
-        return cls(images, shown, parameters, rows, alive, opacity, progress)
 
 
 class Climb:
@@ -131,14 +102,11 @@ class Climb:
         """Change the parameters by one step; returns the images before it, and their scores."""
         offer = self._offer(parameters, step, progress)
         look = self.look if self.rescuing else self.fast
-        with _rescued(offer, look, self.rescuing):
-            if self.schedule.tile is None:
-                scores = _climbed(offer, look)
-            else:
-                scores = self._climb_in_tiles(offer, look, int(step))
+        with offer.rescued(look, self.rescuing):
+            scores = offer.climbed(look) if self.schedule.tile is None else self._climb_in_tiles(offer, look, int(step))
         return self._accept(offer, scores)
 
-    def _offer(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> _Offer:
+    def _offer(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> Offer:
         self.optimizer.zero_grad()
         self.parameterisation.step = step
         with Rescue(self.alive) if self.rescuing else nullcontext():
@@ -150,9 +118,9 @@ class Climb:
         if active is not None:
             shown, parameters, rows, alive = shown[active], parameters[active], rows[active], alive[active]
             opacity = None if opacity is None else opacity[active]
-        return _Offer(images, shown, parameters, rows, alive, opacity, progress)
+        return Offer(images, shown, parameters, rows, alive, opacity, progress)
 
-    def _accept(self, offer: _Offer, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _accept(self, offer: Offer, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Follow the gradients; returns all images, and their scores, of those that have stopped their last ones."""
         if self.schedule.importance and offer.images.grad is not None:
             pull = offer.images.grad.abs().sum(1)
@@ -174,7 +142,7 @@ class Climb:
         if step in self.schedule.frame_steps:
             self.frames.append((_over_grey(self._shown()) * 255).round().to(torch.uint8).cpu())
 
-    def _climb_in_tiles(self, offer: _Offer, look: Look, step: int) -> Tensor:
+    def _climb_in_tiles(self, offer: Offer, look: Look, step: int) -> Tensor:
         """As one look at the whole, in windows; where they overlap the gradient is their mean."""
         leaf = offer.shown.detach().requires_grad_()
         covered = torch.zeros_like(leaf[:1, :1])
@@ -282,27 +250,16 @@ def climb_together(climbs: Sequence[Climb]) -> None:
     several = [climb for climb in climbs if climb.going]
     if len(several) > 1:
         offers = [climb._offer(*climb._inputs()) for climb in several]
-        joint, rescuing = _Offer.joined(offers), any(climb.rescuing for climb in several)
+        joint, rescuing = Offer.joined(offers), any(climb.rescuing for climb in several)
         look = several[0].look if rescuing else several[0].fast
-        with _rescued(joint, look, rescuing):
-            scores = torch.split(_climbed(joint, look), [len(offer.shown) for offer in offers])
+        with joint.rescued(look, rescuing):
+            scores = torch.split(joint.climbed(look), [len(offer.shown) for offer in offers])
         for climb, offer, own in zip(several, offers, scores, strict=True):
             climb._watch(*climb._accept(offer, own))
             climb._end_step()
     for climb in climbs:
         if len(several) == 1 or climb not in several:
             climb.step()
-
-
-def _climbed(offer: _Offer, look: Look) -> Tensor:
-    """Give each parameter its gradient; returns the scores."""
-    scores = look(offer.shown, offer.parameters, offer.rows, offer.opacity, offer.progress)
-    torch.autograd.backward(-scores.sum())
-    return scores.detach()
-
-
-def _rescued(offer: _Offer, look: Look, rescuing: bool) -> AbstractContextManager[object]:
-    return Rescue(offer.alive.repeat(look.transform.views)) if rescuing else nullcontext()
 
 
 def _over_grey(picture: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def visualise(
         raise ValueError("task.tile suits objectives that look at parts of an image; not transparency, nor pictures")
     if objective.needs_output:
         raise ValueError("target top1 or label needs an image: name a class, or use task=attribute")
-    parameterisation = (parameterisation or Fourier()).to(device)
+    parameterisation = parameterisation or Fourier()
     if later and (schedule.stop is None or schedule.tile is not None):
         raise ValueError("later images begin where others stop: task.stop, without task.tile")
     if render_size is not None and not isinstance(parameterisation, SizeFree):
@@ -83,7 +83,7 @@ def visualise(
             rows = first + torch.arange(len(made.seeds), device=device).repeat_interleave(made.images)
             look = Look(forward, objective, transform, rows, made.images, schedule.precision)
             table = transform.draw(schedule.steps, made.seeds, made.images).to(device)
-            steps = started(optimizer, made.parameters())
+            steps = started(optimizer, made.to(device).parameters())
             rates = lr_scheduler(steps) if lr_scheduler else None
             return Climb(look, replace(look, forward=fast), made, table, steps, rates, schedule, render_size)
 

@@ -64,6 +64,14 @@ def test_places_are_taken_as_they_become_free(model, seen):
     assert set(seen) == {1} and len(seen) == steps.sum()
 
 
+def test_images_that_begin_later_are_where_the_model_is_too(model, monkeypatch):
+    made, moved, to = [Pixel(16, seeds=[seed]).double() for seed in (0, 1)], [], Pixel.to
+    monkeypatch.setattr(Pixel, "to", lambda self, device: moved.append((self.seeds, device)) or to(self, device))
+    stacked = Objective.stack([objective(0), objective(1)])
+    visualise(model, stacked, made[0], schedule=EAGER, later=made[1:])
+    assert moved == [((0,), model.mean.device), ((1,), model.mean.device)]
+
+
 def test_progress_reaches_the_end_and_never_falls(model):
     made, told = [Fourier(16, seeds=[seed]).double() for seed in (0, 1)], []
     visualise(
