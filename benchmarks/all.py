@@ -14,7 +14,7 @@ from time import perf_counter
 
 import measure
 
-from interpret_runs.runner.worker import LARGE_PAGES
+from interpret_runs.runner.worker import KEPT_MEMORY
 
 SCENARIOS = {
     "loop_16": "loop_overhead.py --images 16",
@@ -72,7 +72,7 @@ def run(scenario: str, extra: list[str]) -> Outcome:
     script, *arguments = shlex.split(SCENARIOS[scenario])
     command = [sys.executable, str(Path(__file__).parent / script), *arguments, *extra]
     started = perf_counter()
-    process = subprocess.Popen(command, env={"GLIBC_TUNABLES": LARGE_PAGES, **os.environ})
+    process = subprocess.Popen(command, env={"GLIBC_TUNABLES": KEPT_MEMORY, **os.environ})
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Outcome(scenario, process.returncode, perf_counter() - started, usage.ru_maxrss / 1024)

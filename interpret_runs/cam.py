@@ -93,9 +93,12 @@ class Cam(LayerAttribution, OnePass):
                 near = _nearest_usable(model, objective, layer, passed.seen)
                 raise LookupError(f"layer {layer!r} {how.format(repr(objective))}; {near}")
 
-    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
-        size = (passed.images.shape[2], passed.images.shape[3])
-        return self.drawn([self.combine(_evidence(passed, layer)) for layer in self.layers], size)
+    def draw(self, model: nn.Module, passed: Passed) -> tuple[Tensor, ...]:
+        """The map of each layer on its own grid."""
+        return tuple(self.combine(_evidence(passed, layer)) for layer in self.layers)
+
+    def finished(self, drawn: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        return self.drawn(drawn, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,11 @@ class Evidence:
     def mean_gradient(self) -> Tensor:
         """(B, C)"""
         return self.gradient.mean((2, 3))
+
+    @cached_property
+    def averaged(self) -> Tensor:
+        """Channels weighted by their mean gradient, (B, h, w)."""
+        return self.weighted(self.mean_gradient)
 
     @cached_property
     def total(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ class GradCam(Cam):
     """
 
     def combine(self, evidence: Evidence) -> Tensor:
-        return evidence.weighted(evidence.mean_gradient)
+        return evidence.averaged
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class GradCamPlusPlus(Cam):
     """
 
     def combine(self, evidence: Evidence) -> Tensor:
-        # Divided by g**2, which underflows.
-        total, gradient = evidence.total[:, :, None, None], evidence.gradient
-        divisor = torch.addcmul(gradient.new_tensor(2), total, gradient)
-        return evidence.weighted((evidence.risen / divisor).masked_fill_(divisor == 0, 0).sum((2, 3)))
+        # Divided by g**2, which underflows; where g is not positive, so is its share nothing.
+        total, risen = evidence.total[:, :, None, None], evidence.risen
+        shares = torch.addcmul(risen.new_tensor(2), total, risen)
+        if shares.device.type != "cpu" or bool((total < 0).any()):  # else 2 is the least
+            shares.masked_fill_(shares == 0, inf)
+        return evidence.weighted(torch.div(risen, shares, out=shares).sum((2, 3)))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def _apart(model: nn.Module, node: fx.Node) -> Any:
     if node.op == "get_attr":
         return used
     same = copy(used)
+    vars(same).pop("_conv_forward", None)  # of `quick_to_pixels`
     for hooks in [key for key in vars(used) if key.endswith("_hooks")]:
         setattr(same, hooks, copy(getattr(used, hooks)))
     return same

@@ -27,8 +27,8 @@ class Saliency(OnePass):
 
     layers = (PIXELS,)
 
-    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
-        return largest_colour(_at_pixels(passed))
+    def draw(self, model: nn.Module, passed: Passed) -> tuple[Tensor]:
+        return (largest_colour(_at_pixels(passed)),)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class InputXGradient(OnePass):
     def __post_init__(self) -> None:
         check_name(self.baseline, FIXED)
 
-    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
-        return ((passed.images - fixed(self.baseline, model, passed.images)) * _at_pixels(passed)).sum(1)
+    def draw(self, model: nn.Module, passed: Passed) -> tuple[Tensor]:
+        return (((passed.images - fixed(self.baseline, model, passed.images)) * _at_pixels(passed)).sum(1),)
 
 
 @dataclass(frozen=True)

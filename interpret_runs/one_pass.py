@@ -57,8 +57,12 @@ class OnePass(Attribution):
         """The layers that are read; ``image`` is the pixels."""
 
     @abstractmethod
-    def draw(self, model: nn.Module, passed: Passed) -> Tensor:
-        """The maps, (B, H, W)."""
+    def draw(self, model: nn.Module, passed: Passed) -> tuple[Tensor, ...]:
+        """What `finished` makes maps of, of each image one entry of each tensor."""
+
+    def finished(self, drawn: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        """The maps, (B, H, W), of all images; `size` is their height and width."""
+        return drawn[0]
 
     def require(self, model: nn.Module, objective: Objective, passed: Passed) -> None:
         """Raise LookupError where there is nothing to draw."""
@@ -77,7 +81,7 @@ def maps_in_one_pass(
     """
     rows = torch.arange(len(images), device=images.device) if rows is None else rows
     layers = tuple(dict.fromkeys(layer for method in methods for layer in method.layers))
-    pieces: list[list[Tensor]] = [[] for _ in methods]
+    pieces: list[list[tuple[Tensor, ...]]] = [[] for _ in methods]
 
     def work(start: int, stop: int) -> None:
         passed = one_pass(model, objective, layers, images[start:stop], rows[start:stop])
@@ -85,12 +89,15 @@ def maps_in_one_pass(
             method.require(model, objective, passed)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             for part in passed.parts():
-                for maps, method in zip(pieces, methods, strict=True):
-                    maps.append(method.draw(model, part))
+                for mine, method in zip(pieces, methods, strict=True):
+                    mine.append(method.draw(model, part))
 
     with torch.enable_grad(), frozen(model):
         in_pieces(len(images), work, fitting(model, {*layers, *objective.layers} - {PIXELS, OPACITY}, images))
-    return [torch.cat(maps) for maps in pieces]
+    size = (images.shape[2], images.shape[3])
+    drawn = [tuple(torch.cat(parts) for parts in zip(*mine, strict=True)) for mine in pieces]
+    with torch.no_grad():
+        return [method.finished(tensors, size) for method, tensors in zip(methods, drawn, strict=True)]
 
 
 def map_of_each(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from interpret_runs.activations import Activations, capture, class_scores, evaluating
 from interpret_runs.objective import Objective
+from interpret_runs.pixel_convolution import quick_to_pixels
 from interpret_runs.references import reference
 from interpret_runs.summary import OPACITY, OUTPUT
 
@@ -19,11 +20,14 @@ REFUSED = (RuntimeError, ValueError, AssertionError)
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode with fixed weights; modes and requires_grad are put back afterwards."""
+    """`model` in evaluation mode with fixed weights, which makes gradients of pixels quicker.
+
+    Modes and requires_grad are put back afterwards.
+    """
     grads = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
-        with evaluating(model):
+        with evaluating(model), quick_to_pixels(model):
             yield
     finally:
         for parameter, needed in grads:

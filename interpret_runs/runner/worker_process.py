@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from interpret_runs.runner.worker import LARGE_PAGES, READY, SETUP, SPINS
+from interpret_runs.runner.worker import KEPT_MEMORY, READY, SETUP, SPINS
 
 # Seconds that an interrupted worker has to put things in order.
 PATIENCE = 5.0
@@ -107,4 +107,4 @@ def _environment(threads: int | None) -> dict[str, str]:
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     counts = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {"GOMP_SPINCOUNT": SPINS, "GLIBC_TUNABLES": LARGE_PAGES, **os.environ, "PYTHONPATH": path, **counts}
+    return {"GOMP_SPINCOUNT": SPINS, "GLIBC_TUNABLES": KEPT_MEMORY, **os.environ, "PYTHONPATH": path, **counts}
