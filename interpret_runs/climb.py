@@ -36,7 +36,7 @@ class Climb:
         look: at the images of this climb.
         fast: as `look`, where no gradient is rescued.
         table: of the transform's parameters, (steps, B, k).
-        rates: changes the optimiser's after each step; None never does.
+        rates: changes the optimiser's learning rate after each step; None never does.
     """
 
     def __init__(
@@ -68,7 +68,10 @@ class Climb:
         self.noted: list[tuple[int, Tensor]] = []
         self.snapshots: dict[int, Tensor] = {}
         self.frames: list[Tensor] = []
-        self.graph = StepGraph(self._advance) if self._is_static() and make_capturable(optimizer) else None
+        # As the table: on the device, where a graph reads them without waiting for the host.
+        self.numbers = torch.arange(schedule.steps, device=look.rows.device)
+        self.shares = self.numbers.double() / max(1, schedule.steps - 1)
+        self.graph = StepGraph(look.rows.device) if self._is_static() and make_capturable(optimizer) else None
 
     def _is_static(self) -> bool:
         """Whether every step does the same, and can so be replayed on a GPU."""
@@ -87,26 +90,27 @@ class Climb:
         """One step of the images that go on, if any."""
         if self.going:
             if self.graph is None:
-                images, scores = self._advance(*self._inputs())
+                images, scores = self._advance(*self.inputs())
             else:
-                now = [torch.as_tensor(one, device=self.table.device) for one in self._inputs()]
-                images, scores = self.graph(self.rescuing, *now)
-            self._watch(images, scores)
-        self._end_step()
+                tables = (self.table, self.numbers, self.shares)
+                images, scores = self.graph(self.rescuing, self._advance, *(table[self.done] for table in tables))
+            self.watch(images, scores)
+        self.end_step()
 
-    def _inputs(self) -> tuple[Tensor, int, float]:
+    def inputs(self) -> tuple[Tensor, int, float]:
         """Of the next step: the transform's parameters, its number, and how much is done before it."""
         return self.table[self.done], self.done, self.done / max(1, self.schedule.steps - 1)
 
     def _advance(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
         """Change the parameters by one step; returns the images before it, and their scores."""
-        offer = self._offer(parameters, step, progress)
+        offer = self.offer(parameters, step, progress)
         look = self.look if self.rescuing else self.fast
         with offer.rescued(look, self.rescuing):
             scores = offer.climbed(look) if self.schedule.tile is None else self._climb_in_tiles(offer, look, int(step))
-        return self._accept(offer, scores)
+        return self.accept(offer, scores)
 
-    def _offer(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> Offer:
+    def offer(self, parameters: Tensor, step: int | Tensor, progress: float | Tensor) -> Offer:
+        """What the network is to see in this step."""
         self.optimizer.zero_grad()
         self.parameterisation.step = step
         with Rescue(self.alive) if self.rescuing else nullcontext():
@@ -120,17 +124,18 @@ class Climb:
             opacity = None if opacity is None else opacity[active]
         return Offer(images, shown, parameters, rows, alive, opacity, progress)
 
-    def _accept(self, offer: Offer, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def accept(self, offer: Offer, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Follow the gradients; returns all images, and their scores, of those that have stopped their last ones."""
         if self.schedule.importance and offer.images.grad is not None:
             pull = offer.images.grad.abs().sum(1)
             self.importance = pull if self.importance is None else self.importance.add_(pull)
         self.scores = scores if self.active is None else self.scores.index_copy(0, self.active, scores)
         self.optimizer.step()
-        self.parameterisation.step = None
+        # A graph of autograd that is kept remembers the stream of its step.
+        self.parameterisation.step = self.parameterisation.opacity = None
         return offer.images.detach(), self.scores
 
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
         if self.rates is not None and self.going:
             self.rates.step()
         self.done += 1
@@ -159,7 +164,8 @@ class Climb:
             torch.autograd.backward(offer.shown, leaf.grad * share / covered)
         return total
 
-    def _watch(self, images: Tensor, scores: Tensor) -> None:
+    def watch(self, images: Tensor, scores: Tensor) -> None:
+        """Note who lives, who has failed and, where it is time, who has settled."""
         step = self.done + 1
         self.failed.masked_fill_((self.failed == 0) & ~scores.isfinite(), step)
         alive = scores > 0
@@ -249,14 +255,14 @@ def climb_together(climbs: Sequence[Climb]) -> None:
     """One step of several climbs through the same network: one forward and one backward pass for all their images."""
     several = [climb for climb in climbs if climb.going]
     if len(several) > 1:
-        offers = [climb._offer(*climb._inputs()) for climb in several]
+        offers = [climb.offer(*climb.inputs()) for climb in several]
         joint, rescuing = Offer.joined(offers), any(climb.rescuing for climb in several)
         look = several[0].look if rescuing else several[0].fast
         with joint.rescued(look, rescuing):
             scores = torch.split(joint.climbed(look), [len(offer.shown) for offer in offers])
         for climb, offer, own in zip(several, offers, scores, strict=True):
-            climb._watch(*climb._accept(offer, own))
-            climb._end_step()
+            climb.watch(*climb.accept(offer, own))
+            climb.end_step()
     for climb in climbs:
         if len(several) == 1 or climb not in several:
             climb.step()

@@ -89,19 +89,18 @@ def _times(model: nn.Module, layers: Collection[str], pixels: Tensor, precision:
 
 
 def _seconds(model: nn.Module, layers: Collection[str], pixels: Tensor, precision: str) -> float:
-    device = pixels.device.type
-    _wait(device)
+    _wait(pixels.device)
     started = perf_counter()
     with torch.enable_grad(), frozen(model), capture(model, layers) as forward:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             seen = forward(pixels.requires_grad_())
         total = torch.stack([seen[name].float().sum() for name in layers]).sum()
         if total.requires_grad:
             torch.autograd.grad(total, pixels, allow_unused=True)
-    _wait(device)
+    _wait(pixels.device)
     return perf_counter() - started
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

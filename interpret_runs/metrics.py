@@ -91,6 +91,12 @@ class Fresh:
         scores = torch.stack([one.scores for one in looks]).mean(0)
         return cls(scores, torch.cat(predictions) if predictions else None)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Fresh]) -> Self:
+        """Of looks at images one after the other."""
+        predictions = [one.predictions for one in parts if one.predictions is not None]
+        return cls(torch.cat([one.scores for one in parts], 1), torch.cat(predictions, 1) if predictions else None)
+
 
 def robustness(
     model: VisionModel,
@@ -101,6 +107,7 @@ def robustness(
     draws: int = 8,
     images_per_run: int = 1,
     opacity: Tensor | None = None,
+    first: int = 0,
 ) -> Fresh:
     """Score images under draws of `transform` that no optimisation with the same `seeds` has seen.
 
@@ -112,9 +119,10 @@ def robustness(
         images: (runs * images_per_run, 3, H, W), on the model's device.
         seeds: one a run.
         opacity: (runs * images_per_run, 1, H, W), for objectives that read it.
+        first: the unit of the first run.
     """
     table = transform.draw(draws, [generator(seed, "fresh").initial_seed() for seed in seeds], images_per_run)
-    rows = torch.arange(len(seeds)).repeat_interleave(images_per_run).to(images.device)
+    rows = (first + torch.arange(len(seeds))).repeat_interleave(images_per_run).to(images.device)
     objective = objective.resolve(model.summary)
     layers = objective.layers - {PIXELS, OPACITY}
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from interpret_runs.activations import capture
 from interpret_runs.climb import Climb, climb_together
@@ -85,6 +85,8 @@ def visualise(
             table = transform.draw(schedule.steps, made.seeds, made.images).to(device)
             steps = started(optimizer, made.to(device).parameters())
             rates = lr_scheduler(steps) if lr_scheduler else None
+            if isinstance(rates, ConstantLR) and rates.factor == 1:
+                rates = None
             return Climb(look, replace(look, forward=fast), made, table, steps, rates, schedule, render_size)
 
         return _in_turns([parameterisation, *later], begin, progress or (lambda _: None), schedule.steps)
@@ -101,15 +103,18 @@ def _in_turns(
     `progress` is told the mean of the steps done.
     """
     sizes = [len(made.seeds) * made.images for made in groups]
-    climbs: list[Climb] = []
-    while len(climbs) < len(groups) or any(climb.done < steps for climb in climbs):
-        while len(climbs) < len(groups):
-            going = sum(climb.going for climb in climbs)
-            if going and going + sizes[len(climbs)] > sizes[0]:
+    climbs: dict[int, Climb] = {}
+    ended: dict[int, Visualisation] = {}
+    while len(ended) < len(groups):
+        while (place := len(climbs) + len(ended)) < len(groups):
+            going = sum(climb.going for climb in climbs.values())
+            if going and going + sizes[place] > sizes[0]:
                 break
-            first = sum(len(made.seeds) for made in groups[: len(climbs)])
-            climbs.append(begin(groups[len(climbs)], first))
-        climb_together([climb for climb in climbs if climb.done < steps])
-        done = sum(climb.done * size for climb, size in zip(climbs, sizes, strict=False))
-        progress(done // sum(sizes))
-    return Visualisation.joined([climb.result() for climb in climbs])
+            first = sum(len(made.seeds) for made in groups[:place])
+            climbs[place] = begin(groups[place], first)
+        climb_together(list(climbs.values()))
+        for place in [place for place, climb in climbs.items() if climb.done == steps]:
+            ended[place] = climbs.pop(place).result()  # and its memory is free
+        done = sum(climb.done * sizes[place] for place, climb in climbs.items())
+        progress((done + steps * sum(sizes[place] for place in ended)) // sum(sizes))
+    return Visualisation.joined([ended[place] for place in range(len(groups))])

@@ -1,5 +1,7 @@
 """The optimisation step as a CUDA graph: the same images, or plain steps where it cannot be captured."""
 
+import gc
+import weakref
 from functools import partial
 
 import networks
@@ -7,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from interpret_runs import visualisation
 from interpret_runs.activations import Activations
+from interpret_runs.climb import Climb
 from interpret_runs.derived_parameterisations import Rgba
 from interpret_runs.models import VisionModel
 from interpret_runs.objective import Sum
@@ -63,6 +67,41 @@ def test_progress_may_be_told_by_a_tensor_as_well(images):
     assert torch.allclose(*scores[:2]) and not torch.allclose(*scores[1:])
 
 
+def test_a_constant_learning_rate_leaves_every_step_alike(monkeypatch):
+    """As that of the command line's default, which would otherwise keep steps from being captured."""
+    begun = []
+
+    class Noted(Climb):
+        def __init__(self, *args):
+            super().__init__(*args)
+            begun.append(self.rates)
+
+    monkeypatch.setattr(visualisation, "Climb", Noted)
+    constant, falling = torch.optim.lr_scheduler.ConstantLR, torch.optim.lr_scheduler.StepLR
+    for rates in (partial(constant, factor=1.0, total_iters=0), partial(falling, step_size=1)):
+        made = networks.wrapped(networks.plain(), (32, 32))
+        visualise(made, RAMP, Fourier(32).double(), schedule=Schedule(2), lr_scheduler=rates)
+    assert begun[0] is None and isinstance(begun[1], falling)
+
+
+def test_what_a_climb_holds_is_free_once_it_has_ended(monkeypatch):
+    """A graph's memory on a GPU is not given back before."""
+    begun = []
+
+    class Noted(Climb):
+        def __init__(self, *args):
+            super().__init__(*args)
+            begun.append(weakref.ref(self))
+
+    monkeypatch.setattr(visualisation, "Climb", Noted)
+    gc.disable()
+    try:
+        visualise(networks.wrapped(networks.plain(), (32, 32)), RAMP, Fourier(32).double(), schedule=Schedule(2))
+        assert [one() for one in begun] == [None]
+    finally:
+        gc.enable()
+
+
 @on_gpu
 @pytest.mark.parametrize("name", PARAMETERISATIONS)
 @pytest.mark.parametrize("rescue", [True, False])
@@ -90,16 +129,18 @@ def test_history_and_snapshots_are_those_of_their_step():
 
 @on_gpu
 def test_a_step_that_waits_for_the_host_is_not_captured():
-    waits, plain = (climbed(Fourier(32, seeds=SEEDS), transform=kind()) for kind in (Waits, Standard))
+    plain = climbed(Fourier(32, seeds=SEEDS), transform=Standard())
+    with pytest.warns(UserWarning, match="compute.cuda_graphs: steps are launched one by one, as "):
+        waits = climbed(Fourier(32, seeds=SEEDS), transform=Waits())
     assert torch.allclose(waits, plain, atol=1e-4)
 
 
 @on_gpu
 def test_a_graph_is_replayed_with_the_inputs_of_its_call():
-    step = StepGraph(lambda one, other: (one + 2 * other,))
+    step = StepGraph(torch.device("cuda"))
     for number in range(8):
         one, other = torch.tensor([1.0, 2.0], device="cuda") * number, torch.ones(2, device="cuda")
-        (given,) = step("kind", one, other)
+        (given,) = step("kind", lambda one, other: (one + 2 * other,), one, other)
         assert torch.equal(given, one + 2 * other)
     assert step.possible
 

@@ -14,7 +14,13 @@ def choose(device: str) -> torch.device:
     # float32 means float32, and the same batch gives the same bytes, as far as CUDA can.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
-    device = str(device)
+    chosen = _named(str(device))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # streams, graphs and waiting are of the current one
+    return chosen
+
+
+def _named(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:

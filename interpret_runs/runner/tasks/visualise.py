@@ -43,7 +43,7 @@ from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.tiles import windows
 from interpret_runs.transform import Transform
 from interpret_runs.transforms import Standard
-from interpret_runs.visualisation import visualise
+from interpret_runs.visualisation import Visualisation, visualise
 
 ANIMATIONS = ("gif", "mp4")
 # Looks at the finished image through the standard transforms, whichever it was made with, so that runs compare.
@@ -132,9 +132,7 @@ class Visualise(Tried):
             self.render_size,
             later,
         )
-        images = found.images.to(device)
-        opacity = None if found.transparent is None else found.transparent[:, 3:].to(device)
-        looks, probabilities = self._fresh_looks(model, objective, images, [made, *later], opacity, transform)
+        looks, probabilities = self._fresh_looks(model, objective, found, [made, *later], transform)
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
         frame_steps = sorted(self.schedule(runs[0]).frame_steps)
         result = Result(model, found, looks, probabilities, self, frame_steps)
@@ -149,21 +147,42 @@ class Visualise(Tried):
         self,
         model: VisionModel,
         objective: Objective,
-        images: Tensor,
+        found: Visualisation,
         groups: Sequence[Parameterisation],
-        opacity: Tensor | None,
         transform: Transform,
     ) -> tuple[metrics.Fresh, Tensor | None]:
         """What the network says of the images under draws not optimised with, and of the images as they are.
 
-        Of images larger than a tile, that is the mean over the windows in which it saw them.
+        Group by group, as many as it saw at once when it made them.
         """
-        made, seeds = groups[0], [seed for one in groups for seed in one.seeds]
+        looks, said, end, row = [], [], 0, 0
+        for made in groups:
+            start, end = end, end + len(made.seeds) * made.images
+            images = found.images[start:end].to(model.mean.device)
+            opacity = None if found.transparent is None else found.transparent[start:end, 3:].to(images)
+            fresh, probabilities = self._looks_at(model, objective, images, opacity, made, transform, row)
+            looks.append(fresh)
+            said.append(probabilities)
+            row += len(made.seeds)
+        known = [one for one in said if one is not None]
+        return metrics.Fresh.joined(looks), torch.cat(known) if known else None
+
+    def _looks_at(
+        self,
+        model: VisionModel,
+        objective: Objective,
+        images: Tensor,
+        opacity: Tensor | None,
+        made: Parameterisation,
+        transform: Transform,
+        row: int,
+    ) -> tuple[metrics.Fresh, Tensor | None]:
+        """Of the images of one group; of images larger than a tile, the mean over the windows in which it saw them."""
         fresh, looks, said = Standard(size=self._seen(made, transform)), [], []
         for down, across in windows(made.size, self.tile or max(made.size), 0):
             part = images[..., down, across]
             covered = None if opacity is None else opacity[..., down, across]
-            settings = (fresh, seeds, FRESH_DRAWS, made.images, covered)
+            settings = (fresh, made.seeds, FRESH_DRAWS, made.images, covered, row)
             looks.append(metrics.robustness(model, objective, part, *settings))
             said.append(class_probabilities(model, fresh.clean(part)))
         known = [one for one in said if one is not None]
@@ -190,7 +209,8 @@ class Visualise(Tried):
 
     @property
     def refills(self) -> bool:
-        return self.stop is not None and self.tile is None
+        # The frames of all runs of a batch are kept at once.
+        return self.stop is not None and self.tile is None and self.animation is None
 
     def parameterisation(self, runs: Sequence[Run]) -> Parameterisation:
         """The images of `runs`, each as many times as there are attempts."""
