@@ -12,8 +12,8 @@ NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
 # Those with one kernel for a whole step, on CPUs too; a third of the time.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 FUSED_ON = ("cpu", "cuda")
-# Those that can be captured although they have no setting for it: their steps need no number of the host.
-STATELESS = (torch.optim.SGD,)
+# Those whose steps need no number of the host: they can be captured although they have no setting for it.
+HOST_FREE = (torch.optim.SGD,)
 
 
 def started(
@@ -36,7 +36,7 @@ def started(
 
 def make_capturable(optimizer: torch.optim.Optimizer) -> bool:
     """Whether a CUDA graph can hold the steps of `optimizer`; it is told so, which must be before its first step."""
-    if type(optimizer) not in STATELESS and not all("capturable" in group for group in optimizer.param_groups):
+    if type(optimizer) not in HOST_FREE and not all("capturable" in group for group in optimizer.param_groups):
         return False
     for group in optimizer.param_groups:
         if "capturable" in group:
