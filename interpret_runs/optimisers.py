@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # What they do to one element depends on others, and so on the other runs of a batch.
 NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
@@ -30,8 +30,13 @@ def started(
     if type(made) in FUSED:
         for group in made.param_groups:
             free = group["fused"] is None and group["foreach"] is None and not group["differentiable"]
-            group["fused"] = group["fused"] or (free and all(one.device.type in FUSED_ON for one in group["params"]))
+            group["fused"] = group["fused"] or (free and all(_may_be_fused(one) for one in group["params"]))
     return made
+
+
+def _may_be_fused(parameter: Tensor) -> bool:
+    """Whether one kernel takes the usual steps: on a CPU it pairs numbers and gradients as they lie in memory."""
+    return parameter.device.type in FUSED_ON and parameter.is_contiguous()
 
 
 def make_capturable(optimizer: torch.optim.Optimizer) -> bool:

@@ -26,6 +26,15 @@ def test_one_kernel_takes_the_steps_of_the_usual_one(kind):
     assert torch.allclose(stepped(made, fused), stepped(kind([usual], lr=0.1, fused=False), usual), atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_lies_apart_in_memory_takes_the_same_steps(kind):
+    start = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+    apart = torch.nn.Parameter(start.repeat_interleave(2, 1)[:, ::2])
+    usual = start.clone().requires_grad_()
+    found = stepped(started(partial(kind, lr=0.1), [apart]), apart)
+    assert torch.allclose(found, stepped(kind([usual], lr=0.1, fused=False), usual), atol=1e-12)
+
+
 @pytest.mark.parametrize("settings", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
 def test_what_was_chosen_stays(settings):
     made = started(partial(torch.optim.Adam, **settings), [torch.zeros(1, requires_grad=True)])
