@@ -25,8 +25,8 @@ def started(
         ValueError: it mixes the elements of a parameter.
     """
     made = optimizer(parameters)
-    if type(made).__name__ in NOT_ELEMENT_WISE:
-        raise ValueError(f"optimizer {type(made).__name__} mixes the runs of a batch; take one such as Adam or SGD")
+    if (name := type(made).__name__) in NOT_ELEMENT_WISE:
+        raise ValueError(f"{name} mixes the runs of a batch; take another, such as Adam: optimizer=adam")
     if type(made) in FUSED:
         for group in made.param_groups:
             free = group["fused"] is None and group["foreach"] is None and not group["differentiable"]

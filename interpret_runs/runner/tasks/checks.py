@@ -16,7 +16,7 @@ from interpret_runs.images import ImageSet
 from interpret_runs.look import Look
 from interpret_runs.models import Preprocessing, VisionModel
 from interpret_runs.objective import Objective
-from interpret_runs.optimisers import NOT_ELEMENT_WISE
+from interpret_runs.optimisers import started
 from interpret_runs.runner.build import build
 from interpret_runs.runner.runs import Run
 from interpret_runs.scoring import frozen, score
@@ -116,10 +116,7 @@ def require_readable(data: ImageSet) -> None:
 def try_optimizer(run: Run, parameters: Iterable[nn.Parameter], steps: int) -> None:
     """Step optimiser and schedule, without gradients, as their settings may be wrong only then."""
     with _blamed("optimizer"):
-        optimizer: torch.optim.Optimizer = build(run.config["optimizer"])(parameters)
-        name = type(optimizer).__name__
-        if name in NOT_ELEMENT_WISE:
-            raise ValueError(f"{name} mixes the runs of a batch; take another, as optimizer=adam")
+        optimizer = started(build(run.config["optimizer"]), parameters)
     way_out = "; check its settings, or take lr_scheduler=constant"
     with _blamed("lr_scheduler", way_out):
         settings = run.config.get("lr_scheduler")
