@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,17 +18,22 @@ from interpret_runs.summary import OUTPUT, PIXELS
 
 # Compiled code rounds otherwise; more than this, relative to the largest number, is another result.
 CLOSE = 1e-3
+CLOSE_SLOPE = 2e-2
+ROUGHER = 30  # in 16 bits
 # Of torch.compile.
 BACKEND = "inductor"
+
+
+Hooks = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class _Graph:
     compiled: Callable[[Tensor], tuple[Any, ...]]
-    proven: bool = False
+    hooks: Hooks  # those that were traced
 
 
-_graphs: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], _Graph | None]] = WeakKeyDictionary()
+_graphs: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], _Graph]] = WeakKeyDictionary()
 
 
 def subgraph(model: nn.Module, layers: Collection[str]) -> fx.GraphModule:
@@ -90,8 +95,10 @@ class _Tracer(fx.Tracer):
 class Compiled:
     """Passes as `usual` makes them, through a compiled graph where there can be one.
 
-    A network that cannot be traced, or whose graph says something else, is passed through as usual, with a warning.
-    What is compiled stays so as long as `model` lives.
+    A network that cannot be traced, or whose graph says something else of the first images, is passed through as usual,
+    with a warning; images that are not finite tell nothing of it, and are passed through as usual until others come.
+    Hooks that come after the first images are not run. What is compiled is kept as long as `model` lives, and traced
+    again where other hooks are on it.
 
     Args:
         usual: what `capture` yields for `layers`.
@@ -101,57 +108,109 @@ class Compiled:
         self._model, self._usual = model, usual
         self._paths = {layer: layer.replace("/", ".") for layer in layers}
         self._inner = tuple(sorted({*self._paths.values()} - {PIXELS}))
-        self._known = _graphs.setdefault(model, {})
-        if self._inner and self._inner not in self._known:
-            self._known[self._inner] = self._attempt(self._traced)
+        self._graph: _Graph | None = None
+        self._proven = False
+        if self._inner:
+            with self._else_as_usual():
+                self._graph = self._traced()
 
     def __call__(self, images: Tensor, rows: Tensor | None = None) -> Activations:
         """The activations of images, (B, 3, H, W), for units `rows`."""
-        graph = self._known.get(self._inner)
-        if graph is not None and not graph.proven:
-            graph = self._known[self._inner] = self._attempt(partial(self._proven, graph, images))
-        if graph is None:
+        if self._graph is not None and not self._proven:
+            with self._else_as_usual():
+                self._proven = self._agrees(self._graph, images)
+        if self._graph is None or not self._proven:
             return self._usual(images, rows)
-        outputs = {PIXELS: images, **self._named(graph.compiled(images))}
+        outputs = {PIXELS: images, **self._named(self._graph.compiled(images))}
         height, width = images.shape[-2:]
         return Activations({layer: outputs[path] for layer, path in self._paths.items()}, rows, (height, width))
 
-    def _attempt(self, make: Callable[[], _Graph]) -> _Graph | None:
+    @contextmanager
+    def _else_as_usual(self) -> Iterator[None]:
         try:
-            return make()
+            yield
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a network's own code, or a compiler's
+            self._graph = None
             reason = f"{error}".strip().partition("\n")[0] or type(error).__name__
-            warnings.warn(f"compute.compile: not compiled, as {reason}", stacklevel=2)
-            return None
+            warnings.warn(f"compute.compile: not compiled, as {reason}", stacklevel=3)
 
     def _traced(self) -> _Graph:
-        return _Graph(torch.compile(subgraph(self._model, self._inner), backend=BACKEND))
+        known, hooks = _graphs.setdefault(self._model, {}), _hooks(self._model)
+        found = known.get(self._inner)
+        if found is None or found.hooks != hooks:
+            made = torch.compile(subgraph(self._model, self._inner), backend=BACKEND)
+            found = known[self._inner] = _Graph(made, hooks)
+        return found
 
-    def _proven(self, graph: _Graph, images: Tensor) -> _Graph:
-        """`graph`, once it has said what the network says of `images`.
+    def _agrees(self, graph: _Graph, images: Tensor) -> bool:
+        """Whether `graph` says what the network says of images, which those that are not finite do not tell.
 
         Raises:
             ValueError: it says something else.
         """
+        if (images.is_cuda and torch.cuda.is_current_stream_capturing()) or not _finite(images).any():
+            return False
         with warnings.catch_warnings(action="ignore"):  # of torch, at how it looks at what it compiles
-            # With its gradient, else it would be compiled again for that.
-            given = self._named(graph.compiled(images))
-        with torch.no_grad():
-            expected = self._usual(images.detach())
-        for layer, path in self._paths.items():
-            if path != PIXELS and not _same(given[path], expected[layer]):
-                raise ValueError(f"its traced graph says something else of {layer}")
-        return replace(graph, proven=True)
+            given, given_slope = _with_slope(lambda leaf: self._named(graph.compiled(leaf)), images)
+        expected, slope = _with_slope(self._as_usual, images)
+        rows = torch.stack([_finite(one) for one in (images, slope, *expected.values())]).all(0)
+        for path in self._inner:
+            if not _same(given[path], expected[path], rows):
+                raise ValueError(f"its traced graph says something else of {path}")
+        if not _same_slope(given_slope[rows], slope[rows], half=any(map(_is_half, expected.values()))):
+            raise ValueError("its traced graph has another gradient")
+        return bool(rows.any())
+
+    def _as_usual(self, images: Tensor) -> dict[str, Tensor]:
+        outputs = self._usual(images)
+        return {path: outputs[layer] for layer, path in self._paths.items() if path != PIXELS}
 
     def _named(self, outputs: tuple[Any, ...]) -> dict[str, Tensor]:
         return {path: first_tensor(output, path) for path, output in zip(self._inner, outputs, strict=True)}
 
 
-def _same(given: Tensor, expected: Tensor) -> bool:
+def _hooks(model: nn.Module) -> Hooks:
+    """The hooks on the modules of `model`, by the numbers that torch gives them, each once."""
+    return tuple(
+        tuple(kept)
+        for module in model.modules()
+        for name, kept in vars(module).items()
+        if name.endswith("_hooks") and isinstance(kept, dict)
+    )
+
+
+def _with_slope(passes: Callable[[Tensor], dict[str, Tensor]], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """What `passes` gives, and the gradient of a sum of it in which no two numbers weigh the same."""
+    leaf = images.detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = passes(leaf)
+    weights = [torch.arange(one.numel(), device=one.device).cos().view(one.shape).to(one) for one in outputs.values()]
+    with torch.autocast(leaf.device.type, enabled=False):
+        (slope,) = torch.autograd.grad(list(outputs.values()), leaf, weights)
+    return {path: one.detach() for path, one in outputs.items()}, slope
+
+
+def _finite(values: Tensor) -> Tensor:
+    """Of which images all values are finite, (B,)."""
+    return values.isfinite().flatten(1).all(1)
+
+
+def _is_half(values: Tensor) -> bool:
+    return values.dtype in (torch.bfloat16, torch.float16)
+
+
+def _same(given: Tensor, expected: Tensor, rows: Tensor) -> bool:
+    """Whether the images `rows` agree, if any, by the largest difference."""
     if given.shape != expected.shape:
         return False
-    half = expected.dtype in (torch.bfloat16, torch.float16)
-    allowed = (30 if half else 1) * CLOSE * expected.abs().max()
-    return bool((given - expected).abs().max() <= allowed)
+    if not rows.any():
+        return True
+    allowed = (ROUGHER if _is_half(expected) else 1) * CLOSE * expected[rows].abs().max()
+    return bool((given - expected)[rows].abs().max() <= allowed)
+
+
+def _same_slope(given: Tensor, expected: Tensor, half: bool) -> bool:
+    """By the length of the difference: where one of two equal numbers is the maximum, a pixel gets all or nothing."""
+    return bool((given - expected).norm() <= (ROUGHER if half else 1) * CLOSE_SLOPE * expected.norm())

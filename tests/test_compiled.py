@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import networks
 import pytest
@@ -143,6 +145,84 @@ def test_a_model_is_traced_once_for_each_choice_of_layers(model, images, monkeyp
         with frozen(model), capture(model, layers) as forward:
             Compiled(model, layers, forward)(images)
     assert traced == [("0",), ("0", "2")]
+
+
+def looked(model: VisionModel, images: Tensor) -> Tensor:
+    """What a new visualisation, as it were, sees of layer 0."""
+    with frozen(model), capture(model, ["0"]) as forward:
+        return Compiled(model, ["0"], forward)(images)["0"]
+
+
+@pytest.fixture
+def run_compiled(monkeypatch) -> list[int]:
+    """The number of images of each pass through compiled code."""
+    passes: list[int] = []
+
+    def compiling(graph: nn.Module, **_settings: str) -> Callable[[Tensor], Any]:
+        return lambda images: passes.append(len(images)) or graph(images)
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    return passes
+
+
+def test_hooks_that_come_or_go_between_visualisations_are_seen(model, images):
+    before = looked(model, images)
+    handle = model.network[0].register_forward_hook(lambda _module, _args, output: 2 * output)
+    assert torch.equal(looked(model, images), 2 * before)
+    handle.remove()
+    assert torch.equal(looked(model, images), before)
+
+
+def test_a_hook_on_the_whole_model_is_not_traced_and_so_as_usual(model, images):
+    before = looked(model, images)
+    model.register_forward_pre_hook(lambda _module, args: (args[0] / 2,))
+    with pytest.warns(UserWarning, match="something else of 0"):
+        assert not torch.allclose(looked(model, images), before)
+
+
+def test_a_graph_with_another_gradient_is_not_used(model, images, monkeypatch):
+    def compiling(graph: nn.Module, **_settings: str) -> Callable[[Tensor], Any]:
+        return lambda images: graph(2 * images - images.detach())
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    with pytest.warns(UserWarning, match="another gradient"):
+        looked(model, images)
+
+
+def test_a_backward_pass_that_cannot_be_compiled_is_made_as_usual(model, images, monkeypatch):
+    class Refusing(torch.autograd.Function):
+        @staticmethod
+        def forward(_context: Any, values: Tensor) -> Tensor:
+            return values.clone()
+
+        @staticmethod
+        def backward(_context: Any, *_gradients: Tensor) -> Tensor:
+            raise RuntimeError("no kernel for this gradient")
+
+    def compiling(graph: nn.Module, **_settings: str) -> Callable[[Tensor], Any]:
+        return lambda images: tuple(Refusing.apply(one) for one in graph(images))
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    images.requires_grad_()
+    with pytest.warns(UserWarning, match="not compiled, as no kernel for this gradient"):
+        looked(model, images).sum().backward()
+    assert images.grad.any()
+
+
+def test_images_that_are_not_finite_tell_nothing_of_the_graph(model, images, run_compiled):
+    lost = torch.full_like(images, torch.nan)
+    with frozen(model), capture(model, ["0"]) as forward:
+        passes = Compiled(model, ["0"], forward)
+        assert passes(lost)["0"].isnan().all() and not run_compiled
+        passes(images)
+        before = len(run_compiled)
+        assert passes(lost)["0"].isnan().all() and len(run_compiled) == before + 1
+
+
+def test_a_batch_is_decided_by_its_images_that_are_finite(model, images, run_compiled):
+    images[1] = torch.inf
+    assert torch.equal(looked(model, images)[0], looked(model, images[:1])[0])
+    assert len(run_compiled) == 4, "each proven, then used"
 
 
 def climbed(model: VisionModel, **settings) -> Tensor:
