@@ -104,6 +104,7 @@ def test_values_are_ordered_by_number_by_labels_by_depth_and_by_appearance():
     assert labels.ordered("unit", ["channel 10", "channel 9"]) == ["channel 9", "channel 10"]
     assert labels.ordered("unit", ["channel 10", "neuron 9"]) == ["channel 10", "neuron 9"]
     assert labels.ordered("layer", ["late", "early", "features.3"]) == ["early", "late", "features.3"]
+    assert labels.ordered("layer", ["features.3", "features.7", "late"]) == ["features.3", "features.7", "late"]
 
 
 def test_labels_are_those_of_the_config_else_words():

@@ -138,7 +138,10 @@ class Labels:
         distinct = list(dict.fromkeys(values))
         if (numbers := _numbers([value for value in distinct if value])) is not None:
             return sorted(distinct, key=lambda value: (not value, numbers.get(value, 0.0)))
-        known = [*self._own(column), *self.texts, *DEPTH]
+        # Between other layers, whose depth is not known here, the aliases change places among themselves.
+        aliases = iter(alias for alias in DEPTH if alias in distinct)
+        distinct = [next(aliases) if value in DEPTH else value for value in distinct]
+        known = [*self._own(column), *self.texts]
         return sorted(distinct, key=lambda value: known.index(value) if value in known else len(known))
 
     def _own(self, column: str) -> Mapping[str, Any]:
