@@ -1,16 +1,17 @@
 """A network up to one of its layers and nothing else: the limit of what reads that layer."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from interpret_runs.activations import evaluating
 from interpret_runs.memory_format import FORMATS, format_of
 from interpret_runs.models import VisionModel
-from interpret_runs.scoring import frozen
+from interpret_runs.pixel_convolution import quick_to_pixels
 from interpret_runs.summary import OUTPUT
 
 
@@ -21,10 +22,14 @@ class _ReachedError(Exception):
 
 @dataclass(frozen=True)
 class Truncated:
-    """Passes through `model`, in its own memory format, that end at `layer`, a dotted name or ``logits``."""
+    """Passes through `model`, in its own memory format, that end at `layer`, a dotted name or ``logits``.
+
+    Gradients are torch's own, or, where `quick`, those that the runner makes its images with.
+    """
 
     model: VisionModel
     layer: str
+    quick: bool = False
 
     def climb(self, images: int, size: tuple[int, int], steps: int, precision: str = "float32") -> None:
         """Forward and backward passes to the pixels, without anything that makes or changes these."""
@@ -57,8 +62,9 @@ class Truncated:
 
         module = self.model if self.layer == OUTPUT else self.model.network.get_submodule(self.layer)
         handle = module.register_forward_hook(end)
+        self.model.requires_grad_(False)
         try:
-            with frozen(self.model):
+            with evaluating(self.model), quick_to_pixels(self.model) if self.quick else nullcontext():
                 yield forward
         finally:
             handle.remove()
