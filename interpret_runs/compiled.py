@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,18 @@ class _Graph:
 
 
 _graphs: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], _Graph]] = WeakKeyDictionary()
+_noted: ContextVar[set[tuple[str, ...]] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[Collection[tuple[str, ...]]]:
+    """The choices of layers that compiled code computed in the length of a ``with``; empty until one is."""
+    found: set[tuple[str, ...]] = set()
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
 
 
 def subgraph(model: nn.Module, layers: Collection[str]) -> fx.GraphModule:
@@ -121,6 +134,8 @@ class Compiled:
                 self._proven = self._agrees(self._graph, images)
         if self._graph is None or not self._proven:
             return self._usual(images, rows)
+        if (found := _noted.get()) is not None:
+            found.add(self._inner)
         outputs = {PIXELS: images, **self._named(self._graph.compiled(images))}
         height, width = images.shape[-2:]
         return Activations({layer: outputs[path] for layer, path in self._paths.items()}, rows, (height, width))

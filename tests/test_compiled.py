@@ -9,7 +9,7 @@ from typing import Any
 import networks
 import pytest
 import torch
-from command_line import NO_SHEET, QUICK, here, ids, records
+from command_line import NO_SHEET, QUICK, essentials, here, ids, records
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
@@ -19,6 +19,7 @@ from interpret_runs.compiled import Compiled, subgraph
 from interpret_runs.models import VisionModel, load
 from interpret_runs.objectives import Channel
 from interpret_runs.parameterisations import Fourier
+from interpret_runs.png import png_text
 from interpret_runs.schedule import Schedule
 from interpret_runs.scoring import frozen
 from interpret_runs.visualisation import visualise
@@ -248,11 +249,40 @@ def test_compiling_changes_no_run_id_and_its_record_tells_it():
 
 
 def test_what_was_compiled_is_reproduced_so():
-    done = here(*QUICK, "layer=early", "objective.channel=1", "compute.compile=true", "name=made")
-    assert done.status == 0
+    source = made_compiled()
+    again = here("task=reproduce", f"task.source={source}", "task.keep=kept")
+    assert again.status == 0 and "identical bytes" in again.out and "compile" not in again.out
+
+
+def made_compiled() -> str:
+    """The picture of a run that was."""
+    own = ("layer=early", "objective.channel=1", "task.rescue=false", "compute.compile=true", "name=made")
+    assert here(*QUICK, *own).status == 0
     (record,) = records("made")
-    again = here("task=reproduce", f"task.source=outputs/made/{record['artefacts']['image']['path']}", "task.keep=kept")
-    assert again.status == 0 and "identical bytes" in again.out
+    assert record["compile"]
+    return f"outputs/made/{record['artefacts']['image']['path']}"
+
+
+def test_a_reproduction_says_that_it_could_not_compile(monkeypatch):
+    source = made_compiled()
+    monkeypatch.setattr(compiled, "_same", lambda *_: False)
+    again = here("task=reproduce", f"task.source={source}")
+    assert again.status == 0 and "compile: True then, False now" in again.out
+
+
+EXPLAIN = ("task=attribute", "attribution=saliency", "objective=logit", "objective.target=1", "metrics=none")
+
+
+@pytest.mark.parametrize("kind", ["refused", "rescued to the end", "an attribution"])
+def test_a_record_tells_what_was_so_not_what_was_asked_for(kind, monkeypatch):
+    own = EXPLAIN if kind == "an attribution" else (*QUICK, "layer=early", f"task.rescue={kind != 'refused'}")
+    if kind == "refused":
+        monkeypatch.setattr(compiled, "_same", lambda *_: False)
+    assert here(*own, "compute.compile=true").status == 0
+    (record,) = records()
+    assert record["compile"] is False
+    said = [essentials(png_text(file)) for file in Path("outputs/default/runs").rglob("*.png")]
+    assert said and not any(one["compile"] for one in said)
 
 
 @pytest.mark.parametrize("name", ["compile", "cuda_graphs"])

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from interpret_runs import __version__, trained
+from interpret_runs import __version__, compiled, trained
 from interpret_runs.memory_format import CONTIGUOUS, format_of, lay_out
 from interpret_runs.models import VisionModel
 from interpret_runs.png import with_text
@@ -77,16 +77,17 @@ class _Batch:
     def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool, slot: str) -> None:
         self.store, self.device, self.progress, self.strict = store, device, progress, strict
         self.machine = {**machine(), "device": describe(device), "slot": slot, "started": now()}
-        self.machine["compile"] = tuning().compile
         self.done = 0.0
         self.part: Sequence[Run] = ()
         self.at_once = 0
+        self.compiled: Collection[Any] = ()
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
         pending: list[Sequence[Run]] = [list(runs)]
         while pending:
             part = self.part = pending.pop(0)
+            self.compiled = ()
             started = perf_counter()
             try:
                 task = task_of(part[0])
@@ -96,7 +97,7 @@ class _Batch:
                     pending[:0] = parts(part, most)
                     continue
                 self._start_plain(part[0])
-                with tuned(replace(tuning(), at_once=most)):
+                with tuned(replace(tuning(), at_once=most)), compiled.noted() as self.compiled:
                     outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
             except StoreError:
                 raise
@@ -127,9 +128,9 @@ class _Batch:
         essentials: dict[str, Any] = {key: getattr(run, key) for key in ("config", "digests", "unit")}
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
-        essentials |= {key: self.machine[key] for key in ("device", "threads", "compile")}
+        essentials |= {key: self.machine[key] for key in ("device", "threads")}
         essentials |= {"git": provenance.git(), "batch": told(self.part), "at_once": self.at_once}
-        essentials |= {"memory_format": self._memory_format(run)}
+        essentials |= {"memory_format": self._memory_format(run), "compile": bool(self.compiled)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
@@ -145,6 +146,7 @@ class _Batch:
             result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
             result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
             result |= {"memory_format": self._memory_format(run), "at_once": self.at_once}
+            result |= {"compile": bool(self.compiled)}
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)
         return records

@@ -17,8 +17,8 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
     Args:
         batch: ids of the runs that were executed together, in order.
         machine: where: device, threads, versions, worker, slot.
-        result: unit, score, metrics, history, steps, seconds, artefacts, weights_digest, memory_format, at_once, error
-            (a line) and traceback, as far as there are any.
+        result: unit, score, metrics, history, steps, seconds, artefacts, weights_digest, memory_format, at_once,
+            compile (whether compiled code took part), error (a line) and traceback, as far as there are any.
     """
     error = result.get("error")
     return {
@@ -46,6 +46,7 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         "weights_digest": result.get("weights_digest"),
         "memory_format": result.get("memory_format"),
         "at_once": result.get("at_once"),
+        "compile": result.get("compile"),
         "finished": now(),
     }
 

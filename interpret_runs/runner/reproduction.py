@@ -129,14 +129,14 @@ def _rank(found: Agreement) -> tuple[int, float]:
 
 
 def differences(one: Replay) -> list[str]:
-    """What is not as it was when the panel was made: versions, device, threads, weights, layout, code, the batch."""
+    """What is not as when the panel was made: versions, device, threads, weights, layout, compiling, code, batch."""
     then, today = one.panel.machine, one.record
     lines = []
     for name, version in (then.get("versions") or {}).items():
         present = (today.get("versions") or {}).get(name, version)  # a package that was noted once
         if version != present:
             lines.append(f"{name}: {version} then, {present} now")
-    for name in ("device", "threads", "weights_digest", "memory_format"):
+    for name in ("device", "threads", "weights_digest", "memory_format", "compile"):
         if then.get(name) is not None and then[name] != today[name]:
             lines.append(f"{name.replace('_', ' ')}: {then[name]} then, {today[name]} now")
     lines += _code(then.get("git"), today.get("git"))
