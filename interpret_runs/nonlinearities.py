@@ -19,6 +19,7 @@ from torch.autograd.graph import Node
 
 from interpret_runs.activations import Activations, capture, network_of
 from interpret_runs.objective import Objective
+from interpret_runs.pixel_convolution import torchs_own
 from interpret_runs.randomness import generator
 from interpret_runs.scoring import activations, frozen
 
@@ -79,7 +80,7 @@ class Pass:
 
 def trace(model: nn.Module, objective: Objective, images: Tensor, rows: Tensor) -> Pass:
     """Score images with a frozen model, and keep the graph."""
-    with torch.enable_grad():
+    with torch.enable_grad(), torchs_own():
         images = images.detach().requires_grad_()
         seen = activations(model, objective, images, rows)
         return Pass(images, seen, tuple(upstream(seen.values())), objective(seen))
@@ -168,7 +169,7 @@ def nonlinearities(model: nn.Module, layers: Collection[str], images: Tensor) ->
 
         return hook
 
-    with torch.enable_grad(), frozen(model), ExitStack() as stack, capture(model, layers) as forward:
+    with torch.enable_grad(), torchs_own(), frozen(model), ExitStack() as stack, capture(model, layers) as forward:
         for path, module in network.named_modules():
             stack.callback(module.register_forward_pre_hook(enter(path), with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(leave(path)).remove)

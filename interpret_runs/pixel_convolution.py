@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_wanted: ContextVar[bool] = ContextVar("wanted", default=True)
 
 # Of more input channels torch's own gradient is the faster one.
 MOST_CHANNELS = 4
@@ -32,6 +35,16 @@ def quick_to_pixels(model: nn.Module) -> Iterator[None]:
             del vars(module)["_conv_forward"]
 
 
+@contextmanager
+def torchs_own() -> Iterator[None]:
+    """Within, graphs of autograd hold what a network computes by the names that torch has for it."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
 def _is_slow(module: nn.Conv2d) -> bool:
     height, width = module.stride
     usual = module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
@@ -43,7 +56,7 @@ def _is_slow(module: nn.Conv2d) -> bool:
 def _convolved(module: nn.Conv2d, pixels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     usual = pixels.device.type == "cpu" and pixels.ndim == 4 and pixels.requires_grad and torch.is_grad_enabled()
     result: Tensor
-    if not usual or weight.requires_grad or (bias is not None and bias.requires_grad):
+    if not (usual and _wanted.get()) or weight.requires_grad or (bias is not None and bias.requires_grad):
         result = nn.Conv2d._conv_forward(module, pixels, weight, bias)
     else:
         result = _PixelConvolution.apply(pixels, weight, bias, module.stride[0], module.padding)

@@ -17,8 +17,8 @@ from interpret_runs import photographs
 LONG = 4000
 # PNG's colour type of each mode that is written as it is.
 COLOUR_TYPES = {"L": 0, "RGB": 2, "RGBA": 6}
-# One filter for all rows, and matches of runs of a byte alone: a tenth of the time of Pillow's choice of the best filter
-# for each row and of matches that photographs hardly have, for 2 % more bytes.
+# One filter for all rows, and matches of runs of a byte alone: a tenth of the time of Pillow's choice of the best
+# filter for each row, and of matches that photographs hardly have; 2 % more bytes.
 UP, LEVEL = b"\2", 1
 # How a PNG file begins, and how long its signature and its first chunk, IHDR, are together.
 PNG, HEADER = b"\x89PNG\r\n\x1a\n", 33

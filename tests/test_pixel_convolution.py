@@ -1,10 +1,21 @@
 """Gradients of strided convolutions of pixels are torch's own, whichever way they are computed."""
 
+from contextlib import nullcontext
+
+import networks
 import pytest
 import torch
 from torch import nn
 
+from interpret_runs import scoring
+from interpret_runs.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCam, Lrp
+from interpret_runs.cams import GradCam
+from interpret_runs.deep_lift import DeepLift
+from interpret_runs.gradient_maps import InputXGradient, Saliency, SmoothGrad
+from interpret_runs.integrals import IntegratedGradients
+from interpret_runs.objectives import Logit
 from interpret_runs.pixel_convolution import quick_to_pixels
+from interpret_runs.score_cam import ScoreCam
 from interpret_runs.scoring import frozen
 
 SHAPES = {
@@ -93,6 +104,20 @@ def test_the_network_is_left_as_it_was_found_and_may_be_quick_already():
         result = network[0](torch.rand(1, 3, 9, 9, requires_grad=True))
         assert "PixelConvolution" in result.grad_fn.name()
     assert vars(network[0]) == before
+
+
+METHODS = [Saliency(), InputXGradient(), SmoothGrad(samples=2), IntegratedGradients(4, most_steps=4), GradCam("2")]
+METHODS += [GuidedBackprop(), Deconvnet(), GuidedGradCam("2"), DeepLift(), Lrp(), Lrp(epsilon=0.1), ScoreCam("2")]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_attributions_are_as_they_would_be_without(method, images, monkeypatch):
+    """Those that read the graph of autograd too."""
+    layers = [nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    model = networks.wrapped(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 5)), (16, 12))
+    found = method(model, Logit(1), images)
+    monkeypatch.setattr(scoring, "quick_to_pixels", lambda _: nullcontext())
+    torch.testing.assert_close(found, method(model, Logit(1), images), rtol=1e-9, atol=1e-12)
 
 
 def test_a_convolution_of_someones_own_is_kept():
