@@ -7,7 +7,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from math import sqrt
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -41,31 +40,29 @@ def bytes_per_image(
     read = frozenset(layers) - {PIXELS, OPACITY}
     known = _known.setdefault(model, {})
     if (read, size) not in known:
-        saved = _saved_bytes(model, read, 2, size) - _saved_bytes(model, read, 1, size) if read else 0
-        known[read, size] = saved
+        known[read, size] = _saved_bytes(model, read, size) if read else 0
     return int(MARGIN * (known[read, size] + copies * 3 * size[0] * size[1] * 4))
 
 
-def _saved_bytes(model: nn.Module, layers: Collection[str], images: int, size: tuple[int, int]) -> int:
-    """Bytes that a forward pass keeps for its backward pass."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        return tensor
-
+def _saved_bytes(model: nn.Module, layers: Collection[str], size: tuple[int, int]) -> int:
+    """Bytes that a forward pass keeps for its backward pass, of one more image."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    alive: list[Any] = []
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),
-        frozen(model),
-        capture(model, layers) as forward,
-        saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
-        pixels = torch.empty(images, 3, *size, device=device, requires_grad=True)
-        alive.append(forward(pixels))
-    return sum(kept.values())
+    with FakeTensorMode(allow_non_fake_inputs=True), frozen(model), capture(model, layers) as forward:
+
+        def saved(images: int) -> int:
+            kept: dict[int, int] = {}
+
+            def keep(tensor: Tensor) -> Tensor:
+                storage = tensor.untyped_storage()
+                kept[storage._cdata] = storage.nbytes()
+                return tensor
+
+            with saved_tensors_hooks(keep, lambda tensor: tensor):
+                _alive = forward(torch.empty(images, 3, *size, device=device, requires_grad=True))
+            return sum(kept.values())
+
+        saved(1)  # a pass in which a layer is first found to be changed in place is made twice
+        return saved(2) - saved(1)
 
 
 def available(device: torch.device) -> int:

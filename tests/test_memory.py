@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,15 @@ def test_an_estimate_is_near_what_is_kept():
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
     saved = memory.bytes_per_image(network, {"1"}, (32, 32)) - memory.bytes_per_image(network, {PIXELS}, (32, 32))
     assert 8 * 32 * 32 * 4 <= saved / memory.MARGIN <= 2 * (3 + 8) * 32 * 32 * 4
+
+
+@pytest.mark.parametrize("layers", [{"0", "2"}, {"0", "logits"}])
+def test_an_estimate_does_not_depend_on_which_were_made_before(layers):
+    """Of layers that are changed in place further on, a pass is made twice until they are known."""
+    made = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3), nn.ReLU(inplace=True))
+    known = copy.deepcopy(made)
+    memory.bytes_per_image(known, layers, (16, 16))
+    assert memory.bytes_per_image(made, layers, (32, 32)) == memory.bytes_per_image(known, layers, (32, 32))
 
 
 def test_estimating_computes_nothing_and_changes_nothing(shapes):
