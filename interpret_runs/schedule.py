@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 PRECISIONS = ("float32", "bfloat16")
@@ -20,7 +19,7 @@ class Schedule:
         history_every: the score is noted at step 1 and then every so many steps; 0 never.
         rescue: redirect gradients of dead ReLUs.
         stop: a run ends early once its mean score gained less than this share of itself twice in a
-            row, from one stretch of 16 steps to the next; None never.
+            row, from one stretch of 16 steps to the next, so after 48 steps at the earliest; None never.
         importance: keep how strongly each pixel was pulled at: the mean over the steps of the length
             of the score's gradient, summed over colours.
         tile: side in pixels of the windows in which the network sees images larger than that, one after
@@ -52,14 +51,14 @@ class Schedule:
         _whole("task.history_every", self.history_every, 0, ", 0 for never")
         if self.tile is not None:
             _whole("task.tile", self.tile, 8, ", or null for the whole image")
-        for name in ("rescue", "importance"):
-            if not isinstance(getattr(self, name), (bool, int)):
-                raise ValueError(f"task.{name} is {getattr(self, name)!r}; it is true or false")
+        for name in ("task.rescue", "task.importance", "compute.compile", "compute.cuda_graphs"):
+            if not isinstance(value := getattr(self, name.partition(".")[2]), (bool, int)):
+                raise ValueError(f"{name} is {value!r}; it is true or false")
         stop: Any = self.stop
-        if stop is not None and (not isinstance(stop, (int, float)) or not isfinite(stop) or stop < 0):
-            raise ValueError(f"task.stop is {stop!r}; it is a share, as 0.01, or null for never")
+        if stop is not None and (isinstance(stop, bool) or not isinstance(stop, (int, float)) or not 0 <= stop < 1):
+            raise ValueError(f"task.stop is {stop!r}; it is a share from 0 to below 1, as 0.01, or null for never")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r}; it is {' or '.join(PRECISIONS)}")
+            raise ValueError(f"compute.precision is {self.precision!r}; it is {' or '.join(PRECISIONS)}")
 
     @property
     def frame_steps(self) -> frozenset[int]:

@@ -376,7 +376,10 @@ def test_what_the_network_lacks_is_refused_before_the_first_step(objective, mode
         ({"steps": True}, "task.steps is True"),
         ({"steps": 8, "snapshots": (9,)}, "snapshot at step 9; steps are 1 to 8"),
         ({"steps": 8, "snapshots": (0,)}, "snapshot at step 0"),
-        ({"precision": "float16"}, "precision 'float16'; it is float32 or bfloat16"),
+        ({"precision": "float16"}, "compute.precision is 'float16'; it is float32 or bfloat16"),
+        ({"compile": "maybe"}, "compute.compile is 'maybe'; it is true or false"),
+        ({"stop": 2}, "task.stop is 2; it is a share from 0 to below 1, as 0.01"),
+        ({"stop": True}, "task.stop is True"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, message):

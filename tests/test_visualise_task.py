@@ -166,7 +166,7 @@ def frames_of(path: Path) -> int:
 
 
 def test_an_animation_of_a_run_that_stops_before_its_first_frame_shows_its_end(store):
-    record = one(store, *STOPPING, "task.stop=1000", "task.frames=2", "task.steps=128")
+    record = one(store, *STOPPING, "task.stop=0.99", "task.frames=2", "task.steps=128")
     assert record["steps"] == 48 and frames_of(file(store, record, "animation")) == 1
 
 

@@ -18,7 +18,7 @@ from interpret_runs.runner.plan import halves
 from interpret_runs.runner.progress import Batch, warn
 from interpret_runs.runner.record import keep, record_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.slots import AUTO, CPU, Slot, gpus, named, slots
+from interpret_runs.runner.slots import AUTO, CPU, Slot, gpus, limit_of, named, slots
 from interpret_runs.runner.store import Store, StoreError, now
 from interpret_runs.runner.worker import BATCH, CHECK, PROGRESS, READY, STOP, WARNING, WRONG
 from interpret_runs.runner.worker_process import WorkerProcess
@@ -61,9 +61,7 @@ class Pool(Backend):
     """
 
     def __init__(self, device: Any, per_device: int, time_limit: float | None = None) -> None:
-        if time_limit is not None and not time_limit > 0:
-            raise ValueError(f"compute.time_limit is {time_limit}; it is seconds above 0, or null")
-        self._names, self._per_device, self._limit = named(device), per_device, time_limit
+        self._names, self._per_device, self._limit = named(device), per_device, limit_of(time_limit)
         self._workers: dict[Slot, WorkerProcess] = {}
         self._busy: dict[Slot, _Busy] = {}
         self._models: dict[Slot, str] = {}

@@ -49,6 +49,18 @@ def workers_of(per_device: Any) -> int:
     return per_device
 
 
+def limit_of(time_limit: Any) -> float | None:
+    """The most seconds for a run that the setting compute.time_limit allows; None is no limit.
+
+    Raises:
+        ValueError: not a number above 0.
+    """
+    number = isinstance(time_limit, (int, float)) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and time_limit > 0):
+        raise ValueError(f"compute.time_limit is {time_limit!r}; it is seconds above 0, or null")
+    return None if time_limit is None else float(time_limit)
+
+
 def slots(devices: Sequence[str], per_device: int) -> list[Slot]:
     """`per_device` slots on each of `devices`, one of each device first; those on the CPU share its cores evenly."""
     share = max(1, cores() // per_device) if per_device > 1 else None

@@ -27,6 +27,7 @@ from interpret_runs.runner.results import (
     restore_index,
 )
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.slots import limit_of, workers_of
 from interpret_runs.runner.store import Store, StoreError, now
 from interpret_runs.runner.tuning import Tuning
 
@@ -80,7 +81,10 @@ def sweep(
 
 def plan_of(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
     compute = settings["compute"]
-    Tuning.of(compute)  # it is not too late to refuse it
+    # It is not too late to refuse these.
+    Tuning.of(compute)
+    workers_of(compute["per_device"])
+    limit_of(compute["time_limit"])
     return plan(
         runs,
         store.status,
