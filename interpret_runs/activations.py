@@ -128,6 +128,7 @@ def capture(model: nn.Module, layers: Collection[str]) -> Iterator[Callable[...,
         seen.clear()
         if changed := {name for name, version in versions.items() if outputs[name]._version != version}:
             overwritten.update(changed)
+            outputs.clear()  # else two passes are in memory at once
             return passed(images)
         return outputs
 

@@ -1,3 +1,4 @@
+import weakref
 from collections import OrderedDict
 
 import networks
@@ -246,6 +247,15 @@ def test_vectors_are_one_position_and_other_ranks_refused():
     assert as_grid(torch.rand(2, 7)).shape == (2, 7, 1, 1)
     with pytest.raises(TypeError, match=r"shape \(2, 3, 4, 5, 6\) has no channels"):
         as_grid(torch.rand(2, 3, 4, 5, 6))
+
+
+def test_nothing_is_kept_of_a_pass_that_is_made_again(images):
+    network, kept, alive = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)), [], []
+    network[0].register_forward_hook(lambda _module, _given, output: kept.append(weakref.ref(output)))
+    network.register_forward_pre_hook(lambda *_: alive.append([output() is not None for output in kept]))
+    with capture(network.double(), ["0", "2"]) as forward:
+        forward(images)
+    assert alive == [[], [False], [False, False]], "one pass counts calls, and two are made"
 
 
 @pytest.mark.parametrize("way", ["module", "function", "method", "operator"])
