@@ -7,6 +7,7 @@ from functools import partial
 import networks
 import pytest
 import torch
+from command_line import QUICK, here, records
 from torch import Tensor
 
 from interpret_runs import visualisation
@@ -20,6 +21,7 @@ from interpret_runs.optimisers import make_capturable
 from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.parameterisations import Cppn, Fourier, Maco, Pixel
 from interpret_runs.penalties import TotalVariation
+from interpret_runs.runner.reproduction import _as_then
 from interpret_runs.schedule import Schedule
 from interpret_runs.step_graph import StepGraph
 from interpret_runs.transforms import Standard
@@ -151,3 +153,15 @@ def on_the_gpu() -> VisionModel:
 
 def climbed(made: Parameterisation, transform: Standard | None = None, **settings) -> Tensor:
     return visualise(on_the_gpu(), RAMP, made.double(), transform, schedule=Schedule(24, **settings)).images
+
+
+def test_what_is_done_again_captures_steps_only_where_they_might_have_been():
+    """Optimisers that can be captured may round otherwise."""
+    then = ({}, {"cuda_graphs": None}, {"cuda_graphs": True}, {"cuda_graphs": False})
+    assert [_as_then(one).cuda_graphs for one in then] == [True, True, True, False]
+
+
+def test_a_record_says_nothing_of_graphs_where_there_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert here(*QUICK, "task.steps=1").status == 0
+    assert [record["cuda_graphs"] for record in records()] == [None]

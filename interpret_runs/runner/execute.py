@@ -131,6 +131,7 @@ class _Batch:
         essentials |= {key: self.machine[key] for key in ("device", "threads")}
         essentials |= {"git": provenance.git(), "batch": told(self.part), "at_once": self.at_once}
         essentials |= {"memory_format": self._memory_format(run), "compile": bool(self.compiled)}
+        essentials |= {"cuda_graphs": self._cuda_graphs()}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
@@ -146,7 +147,7 @@ class _Batch:
             result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
             result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
             result |= {"memory_format": self._memory_format(run), "at_once": self.at_once}
-            result |= {"compile": bool(self.compiled)}
+            result |= {"compile": bool(self.compiled), "cuda_graphs": self._cuda_graphs()}
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)
         return records
@@ -154,6 +155,10 @@ class _Batch:
     def _weights_digest(self, run: Run) -> str | None:
         model = self._model(run)
         return None if model is None else model.digest
+
+    def _cuda_graphs(self) -> bool | None:
+        """Whether steps were to be captured; None where there is nothing that could."""
+        return tuning().cuda_graphs if self.device.type == "cuda" else None
 
     def _memory_format(self, run: Run) -> str | None:
         model = self._model(run)

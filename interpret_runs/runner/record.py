@@ -18,7 +18,8 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         batch: ids of the runs that were executed together, in order.
         machine: where: device, threads, versions, worker, slot.
         result: unit, score, metrics, history, steps, seconds, artefacts, weights_digest, memory_format, at_once,
-            compile (whether compiled code took part), error (a line) and traceback, as far as there are any.
+            compile (whether compiled code took part), cuda_graphs (whether steps might be captured), error (a line)
+            and traceback, as far as there are any.
     """
     error = result.get("error")
     return {
@@ -47,6 +48,7 @@ def record_of(run: Run, batch: Sequence[str], machine: Mapping[str, Any], **resu
         "memory_format": result.get("memory_format"),
         "at_once": result.get("at_once"),
         "compile": result.get("compile"),
+        "cuda_graphs": result.get("cuda_graphs"),
         "finished": now(),
     }
 

@@ -97,7 +97,8 @@ def _as_then(machine: Mapping[str, Any]) -> Tuning:
     from interpret_runs.memory_format import CONTIGUOUS
 
     layout = machine.get("memory_format") or CONTIGUOUS
-    return Tuning(layout, compile=bool(machine.get("compile")), at_once=machine.get("at_once") or None)
+    graphs = machine.get("cuda_graphs") is not False
+    return Tuning(layout, bool(machine.get("compile")), graphs, at_once=machine.get("at_once") or None)
 
 
 def _device(panel: Panel, device: str) -> str:
@@ -136,7 +137,7 @@ def differences(one: Replay) -> list[str]:
         present = (today.get("versions") or {}).get(name, version)  # a package that was noted once
         if version != present:
             lines.append(f"{name}: {version} then, {present} now")
-    for name in ("device", "threads", "weights_digest", "memory_format", "compile"):
+    for name in ("device", "threads", "weights_digest", "memory_format", "compile", "cuda_graphs"):
         if then.get(name) is not None and then[name] != today[name]:
             lines.append(f"{name.replace('_', ' ')}: {then[name]} then, {today[name]} now")
     lines += _code(then.get("git"), today.get("git"))
