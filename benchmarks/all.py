@@ -4,6 +4,8 @@ A scenario that fails does not keep the others from running; the exit status tel
 Beside what each prints, the seconds that it took and the most memory that it, or a process of its own, has held.
 """
 
+import argparse
+import ast
 import os
 import shlex
 import subprocess
@@ -68,6 +70,13 @@ class Outcome:
     memory: float
 
 
+def purpose(scenario: str) -> str:
+    """What a scenario's script says of itself, with its arguments."""
+    script, *arguments = SCENARIOS[scenario].split(maxsplit=1)
+    text = ast.get_docstring(ast.parse((Path(__file__).parent / script).read_text(encoding="utf-8"))) or ""
+    return f"{text.splitlines()[0]} ({' '.join([script, *arguments])})"
+
+
 def run(scenario: str, extra: list[str]) -> Outcome:
     script, *arguments = shlex.split(SCENARIOS[scenario])
     command = [sys.executable, str(Path(__file__).parent / script), *arguments, *extra]
@@ -80,7 +89,9 @@ def run(scenario: str, extra: list[str]) -> Outcome:
 
 def main() -> None:
     made = measure.parser(__doc__)
-    made.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS))
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.epilog = "scenarios:\n" + "\n".join(f"  {name:21} {purpose(name)}" for name in SCENARIOS)
+    made.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help="scenarios, named below")
     made.add_argument("--quick", action="store_true", help="tiny sizes, once: only whether all of them run")
     options = made.parse_args()
     if options.quick and options.record:

@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 def parser(purpose: str) -> argparse.ArgumentParser:
     """Command line of a benchmark: how often, and whether to keep the result."""
     made = argparse.ArgumentParser(description=purpose)
-    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--repeats", type=int, default=5, help="of each timing; 5")
     made.add_argument("--record", action="store_true", help="append the result to RESULTS.md")
     return made
 

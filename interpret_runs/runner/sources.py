@@ -95,8 +95,10 @@ def _of_picture(path: Path, told: Mapping[str, Any]) -> Panel:
     return Panel(run, batch, machine, {"": path}, score, missing=0 if "batch" in told else -1)
 
 
-MACHINE = ("device", "threads", "versions", "git", "weights_digest")
-MACHINE += ("memory_format", "compile", "cuda_graphs", "at_once")
+MACHINE = (
+    *("device", "threads", "versions", "git", "weights_digest"),
+    *("memory_format", "compile", "cuda_graphs", "at_once"),
+)
 
 
 def _in_figure(path: Path, told: Mapping[str, Any], outputs: str) -> tuple[Store, Collection[str]]:
