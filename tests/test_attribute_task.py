@@ -165,12 +165,20 @@ SHARED = ("task=attribute", "objective=logit", "objective.target=top1", "attribu
 def by_three(monkeypatch):
     """Batches are computed three runs at a time, as on a small GPU."""
     monkeypatch.setattr(attribute, "PIECE", 3)
-    monkeypatch.setattr(attribute, "_pieces", lambda count, _: attribute_pieces(count, torch.device("cuda")))
+    monkeypatch.setattr(attribute, "_pieces", lambda keys, _: attribute_pieces(keys, torch.device("cuda")))
 
 
 def test_a_cpu_computes_a_batch_at_once_and_a_gpu_piece_by_piece():
-    assert attribute_pieces(40, torch.device("cpu")) == [slice(0, 40)]
-    assert attribute_pieces(40, torch.device("cuda")) == [slice(0, 16), slice(16, 32), slice(32, 40)]
+    assert attribute_pieces(range(40), torch.device("cpu")) == [slice(0, 40)]
+    assert attribute_pieces(range(40), torch.device("cuda")) == [slice(0, 16), slice(16, 32), slice(32, 40)]
+
+
+def test_a_piece_ends_where_a_pass_does(store, by_three, monkeypatch):
+    assert attribute_pieces("aaaaabbcd", torch.device("cuda")) == [slice(0, 5), slice(5, 8), slice(8, 9)]
+    pieces, explain = [], attribute._explained
+    monkeypatch.setattr(attribute, "_explained", lambda runs, *more: pieces.append(len(runs)) or explain(runs, *more))
+    cams = ("images.item=0,1", "attribution=grad_cam,grad_cam_plus_plus,layer_cam,saliency,x_grad_cam")
+    assert len(done(store, *EXPLAIN, *cams)) == 10 and pieces == [5, 5]
 
 
 def test_pieces_change_nothing_of_the_runs(store, tmp_path, by_three, monkeypatch):

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -35,7 +35,7 @@ from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, draw
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 
-# Runs that a GPU computes while the files of those before them are made; fewer would not fill it.
+# Runs that a GPU computes at least while the files of those before them are made; fewer would not fill it.
 PIECE = 16
 
 
@@ -73,7 +73,7 @@ class Attribute(Task):
         fast_model_of(runs[0], device, layers, model.preprocessing.size)
         made: list[Future[Outcome]] = []
         with closing(_pictures(runs, keys, model)) as shown, drawers() as threads:
-            for piece in _pieces(len(runs), device):
+            for piece in _pieces([_pass_of(run) for run in runs], device):
                 pictures = list(islice(shown, piece.stop - piece.start))
                 left = _explained(runs[piece], model, asked[piece], pictures, keys[piece], text)
                 made += map(threads.submit, left)
@@ -92,10 +92,21 @@ def _pictures(runs: Sequence[Run], keys: Sequence[str], model: VisionModel) -> G
         yield read[key]
 
 
-def _pieces(count: int, device: torch.device) -> list[slice]:
-    """On a CPU, whose cores draw and compute, there is nothing to gain from more than one."""
-    most = count if device.type == "cpu" else PIECE
-    return [slice(start, min(start + most, count)) for start in range(0, count, most)]
+def _pass_of(run: Run) -> str:
+    """Equal for runs that differ in their method alone, and so for those that one pass may serve."""
+    return canonical([run.config["objective"], run.config["images"]])
+
+
+def _pieces(keys: Sequence[Hashable], device: torch.device) -> list[slice]:
+    """Runs to compute at once; those next to each other that have equal `keys` stay together.
+
+    On a CPU, whose cores draw and compute, there is nothing to gain from more than one.
+    """
+    ends, start = [], 0
+    for place in range(1, len(keys)):
+        if device.type != "cpu" and place - start >= PIECE and keys[place] != keys[place - 1]:
+            ends.append(start := place)
+    return [slice(begin, end) for begin, end in pairwise([0, *ends, len(keys)])]
 
 
 def _explained(
@@ -162,7 +173,7 @@ def _maps(runs: Sequence[Run], model: VisionModel, objective: Objective, images:
     methods = {place: method for method, mine in _by_method(runs, model) for place in mine}
     if not runs[0].shares_pass:
         return methods[0](model, objective, images)
-    keys = [canonical([run.config["objective"], run.config["images"]]) for run in runs]
+    keys = [_pass_of(run) for run in runs]
     return map_of_each(model, [cast(OnePass, methods[place]) for place in range(len(runs))], objective, images, keys)
 
 
