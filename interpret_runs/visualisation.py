@@ -113,8 +113,8 @@ def _in_turns(
             first = sum(len(made.seeds) for made in groups[:place])
             climbs[place] = begin(groups[place], first)
         climb_together(list(climbs.values()))
-        for place in [place for place, climb in climbs.items() if climb.done == steps]:
-            ended[place] = climbs.pop(place).result()  # and its memory is free
         done = sum(climb.done * sizes[place] for place, climb in climbs.items())
         progress((done + steps * sum(sizes[place] for place in ended)) // sum(sizes))
+        for place in [place for place, climb in climbs.items() if climb.done == steps]:
+            ended[place] = climbs.pop(place).result()  # and its memory is free
     return Visualisation.joined([ended[place] for place in range(len(groups))])

@@ -178,7 +178,7 @@ MISTAKES = [
     (("task.animation=gif", "task.frames=1"), "task.frames is 1", "at least 2"),
     (("task.attempts=0",), "task.attempts is 0", "a whole number from 1 on"),
     (("parameterisation.images=two",), "parameterisation.images is 'two'", "a whole number from 1 on"),
-    (("task.stop=-1",), "task.stop is -1", "a share, as 0.01, or null for never"),
+    (("task.stop=-1",), "task.stop is -1", "a share from 0 to below 1, as 0.01, or null for never"),
     (("task.importance=maybe",), "task.importance is 'maybe'", "true or false"),
     (("task=examples", "task.k=0"), "task.k is 0", "a whole number from 1 on"),
     (("task=examples", "task.images_at_once=x"), "task.images_at_once is 'x'", "a whole number from 1 on"),
