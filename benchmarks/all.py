@@ -20,10 +20,10 @@ from interpret_runs.runner.worker import KEPT_MEMORY
 
 SCENARIOS = {
     "loop_16": "loop_overhead.py --images 16",
-    "loop_64": "loop_overhead.py --images 64",
-    "loop_vgg16": "loop_overhead.py --network vgg16 --images 4 --steps 16",
-    "loop_resnet50": "loop_overhead.py --network resnet50 --images 4 --steps 16",
-    # In half precision a CPU without instructions for it takes four times as long.
+    # Half precision is compared above; a CPU without instructions for it takes four times as long.
+    "loop_64": "loop_overhead.py --images 64 --precisions float32",
+    "loop_vgg16": "loop_overhead.py --network vgg16 --images 4 --steps 16 --precisions float32",
+    "loop_resnet50": "loop_overhead.py --network resnet50 --images 4 --steps 16 --precisions float32",
     "loop_vit_b_16": "loop_overhead.py --network vit_b_16 --images 2 --steps 8 --precisions float32",
     "plain_loop": "against_plain_loop.py",
     "logits": "recipes.py logits",

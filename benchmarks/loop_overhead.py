@@ -7,7 +7,7 @@ default run and by the scores, in float32, of the images that it makes.
 
 The bare loop's gradients are torch's own. Those of strided first layers the default run computes in a third of the time
 on a CPU (see `pixel_convolution`), so it may take less than its limit; the seconds of a bare loop that does so too
-stand beside.
+stand beside, measured once.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,8 @@ def compare(case: Case, precisions: Sequence[str], repeats: int, record: bool) -
     size = network.seen_size(case.model, case.size)
     bare, quick = (partial(Truncated(case.model, case.layer, q).climb, case.images, size) for q in (False, True))
     formats = {one: memory_format.fastest(case.model, [case.layer], size, one) for one in precisions}
-    times: dict[str, tuple[list[float], ...]] = {one: ([], [], []) for one in precisions}
+    times: dict[str, tuple[list[float], list[float]]] = {one: ([], []) for one in precisions}
+    others: dict[str, float] = {}
     scores: dict[str, float] = {}
     for precision in precisions:
         memory_format.lay_out(case.model, formats[precision])
@@ -78,13 +79,14 @@ def compare(case: Case, precisions: Sequence[str], repeats: int, record: bool) -
             memory_format.lay_out(case.model, formats[precision])
             seconds, made = measure.timed(partial(case.whole, precision))
             times[precision][0].append(seconds)
-            for mine, loop in zip(times[precision][1:], (bare, quick), strict=True):
-                mine.append(measure.seconds_of(partial(loop, case.steps, precision)))
+            times[precision][1].append(measure.seconds_of(partial(bare, case.steps, precision)))
+            if precision not in others:
+                others[precision] = measure.seconds_of(partial(quick, case.steps, precision))
             scores[precision] = case.clean_score(made)
     name = f"{network.title(case.model)}, {case.layer}, {case.images} channels at {case.size} px, {case.steps} steps"
-    for precision, (whole, limit, other) in times.items():
+    for precision, (whole, limit) in times.items():
         told = f"whole {median(whole):.3g} s, bare {median(limit):.3g} s, {formats[precision]}"
-        told += f" (bare with quick gradients {median(other):.3g} s)"
+        told += f" (bare with quick gradients {others[precision]:.3g} s)"
         result = f"{measure.spread(measure.ratios(whole, limit), 'x')}; {told}; peak memory {measure.peak_memory()}"
         bar = BAR.get((case.model.name, precision), "-")
         measure.report(f"loop overhead, {name}, {precision}", result, bar, record)
