@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from interpret_runs.runner import plan as planning
 from interpret_runs.runner.plan import AUTO_BATCH, AUTO_BATCH_GPU, MOST_GPU, parts, plan
 from interpret_runs.runner.runs import Run
+from interpret_runs.runner.store import Store
+from interpret_runs.runner.sweep import plan_of
 
 
 def run(channel: int, layer: str = "a", seed: int = 0, **config: Any) -> Run:
@@ -121,16 +123,31 @@ def test_parts_are_as_few_as_may_be_and_alike_in_size(runs, most):
 
 
 @pytest.mark.parametrize(
-    ("task", "gpus", "runs", "sizes"),
+    ("task", "gpus", "per_device", "runs", "sizes"),
     [
-        ("visualise.Visualise", 1, 300, [MOST_GPU, 44]),
-        ("visualise.Visualise", 4, 300, [75] * 4),
-        ("visualise.Visualise", 8, 150, [AUTO_BATCH_GPU] * 2 + [22]),
-        ("attribute.Attribute", 1, 150, [AUTO_BATCH_GPU] * 2 + [22]),
+        ("visualise.Visualise", 1, 1, 300, [MOST_GPU, 44]),
+        ("visualise.Visualise", 1, 0, 300, [MOST_GPU, 44]),
+        ("visualise.Visualise", 1, 2, 300, [150] * 2),
+        ("visualise.Visualise", 2, 2, 300, [75] * 4),
+        ("visualise.Visualise", 4, 1, 300, [75] * 4),
+        ("visualise.Visualise", 8, 1, 150, [AUTO_BATCH_GPU] * 2 + [22]),
+        ("attribute.Attribute", 1, 1, 150, [AUTO_BATCH_GPU] * 2 + [22]),
     ],
 )
-def test_visualisations_fill_the_memory_of_gpus_and_are_shared_among_them(task, gpus, runs, sizes, monkeypatch):
+def test_visualisations_fill_the_memory_of_gpus_and_are_shared_among_their_workers(
+    task, gpus, per_device, runs, sizes, monkeypatch
+):
     monkeypatch.setattr(planning, "gpus", lambda: gpus)
     many = [run(channel, task={"_target_": f"tasks.{task}"}) for channel in range(runs)]
-    assert [len(batch) for batch in plan(many, nothing, device="auto").batches] == sizes
+    made = plan(many, nothing, device="auto", per_device=per_device)
+    assert [len(batch) for batch in made.batches] == sizes
     assert {len(batch) for batch in plan(many, nothing, batch_size=50, device="auto").batches} == {50}
+
+
+def test_the_workers_of_a_sweep_share_its_visualisations(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "gpus", lambda: 1)
+    many = [run(channel, task={"_target_": "tasks.visualise.Visualise"}) for channel in range(128)]
+    compute = {"device": "auto", "batch_size": "auto", "time_limit": None}
+    for per_device, sizes in ((1, [128]), (2, [64, 64])):
+        settings = {"compute": {**compute, "per_device": per_device}, "sweep": {"rerun": "failed"}}
+        assert [len(batch) for batch in plan_of(many, settings, Store(tmp_path, "some")).batches] == sizes

@@ -62,9 +62,9 @@ def _gpus_of(device: Any) -> int:
     return gpus() if names == [AUTO] else sum(name.startswith("cuda") for name in names)
 
 
-def _most(group: Sequence[Run], device: Any) -> int:
-    """Runs a batch of those in `group`, as ``auto`` has it; several GPUs share them."""
-    task, places = task_name(group[0].config), _gpus_of(device)
+def _most(group: Sequence[Run], device: Any, per_device: int) -> int:
+    """Runs a batch of those in `group`, as ``auto`` has it; all workers of all GPUs share them."""
+    task, places = task_name(group[0].config), _gpus_of(device) * max(1, per_device)
     if task in ONE_PASS:
         return len(group)
     if task == "visualise" and places:
@@ -79,14 +79,16 @@ def plan(
     batch_size: int | str = "auto",
     device: Any = "cpu",
     stale: Callable[[], Collection[str]] = frozenset,
+    per_device: int = 1,
 ) -> Plan:
     """Drop duplicates and what `status` (run id to "ok" or "failed") says is done; group the rest.
 
     Args:
         rerun: ``failed`` executes failed runs again, ``stale`` also those that are stale, ``all`` every run, ``none``
             only new ones.
-        batch_size: most runs of one batch, or ``auto``, which depends on `device`.
+        batch_size: most runs of one batch, or ``auto``, which depends on `device` and `per_device`.
         stale: runs of those done that were made with other versions or code; asked only where some are done.
+        per_device: batches that are executed at once on each device.
 
     Raises:
         ValueError: an unknown policy or batch size.
@@ -112,7 +114,7 @@ def plan(
     for group in groups.values():
         if group[0].shares_pass:
             group = _by_image(group)
-        most = _most(group, device) if auto else size
+        most = _most(group, device, per_device) if auto else size
         batches += [group[i : i + most] for i in range(0, len(group), most)]
     return Plan(
         tuple(distinct.values()),

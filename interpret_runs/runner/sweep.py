@@ -83,7 +83,7 @@ def plan_of(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
     compute = settings["compute"]
     # It is not too late to refuse these.
     Tuning.of(compute)
-    workers_of(compute["per_device"])
+    per_device = workers_of(compute["per_device"])
     limit_of(compute["time_limit"])
     return plan(
         runs,
@@ -92,6 +92,7 @@ def plan_of(runs: Sequence[Run], settings: Config, store: Store) -> Plan:
         compute["batch_size"],
         compute["device"],
         lambda: staleness.stale(store),
+        per_device,
     )
 
 
