@@ -149,7 +149,20 @@ def test_plans_tell_workers_whether_batches_are_split(found):
         (file,) = (store(f"by{size}").root / "plan").iterdir()
         told = [json.loads(line)["tuning"] for line in file.read_text().splitlines()]
         assert [one["split"] for one in told] == [split] * 10
-        assert {Tuning.of(one).split for one in told} == {split}
+        assert {Tuning.from_json(one).split for one in told} == {split}
+
+
+@pytest.mark.parametrize("key", ["split=false", "at_once=x", "at_once=4"])
+def test_what_plans_tell_workers_is_no_setting(key):
+    said = here(*TEN, f"+compute.{key}")
+    assert said.status != 0 and f"no key or group 'compute.{key.partition('=')[0]}'; closest: compute." in said.err
+    assert not store().root.exists()
+
+
+def test_how_a_batch_is_computed_is_what_was_told():
+    how = Tuning("channels_last", True, False, True, 4)
+    assert Tuning.from_json({**how.to_json(), "precision": "float32"}) == how
+    assert Tuning.from_json({}) == Tuning()
 
 
 def test_a_trial_that_fails_costs_no_run(found, monkeypatch):

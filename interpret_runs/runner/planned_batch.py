@@ -29,7 +29,7 @@ def run_batch(
     planned = max(line["planned"] for line in lines)
     runs = [Run.from_json(line) for line in lines]
     with in_job() as fail:
-        how = Tuning.of(lines[0].get("tuning", {}))
+        how = Tuning.from_json(lines[0].get("tuning", {}))
         records = execute(runs, store, device, planned, progress, slot=slot, how=how)
         well = all(record["status"] == "ok" for record in records)
         if not well:

@@ -3,17 +3,22 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from interpret_runs.runner.keys import unknown_key
 from interpret_runs.runner.slots import AUTO
 
 MEMORY_FORMATS = (AUTO, "contiguous", "channels_last")
+# Of a `Tuning`: what plans and records tell, and no setting.
+TOLD = ("split", "at_once")
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the network of a batch is computed; no run id depends on it, and scores by rounding alone.
+    """How the network of a batch is computed, and of how many runs at once.
+
+    No run id depends on it, and scores by rounding alone.
 
     Args:
         memory_format: ``contiguous`` or ``channels_last``; ``auto`` is what a short measurement finds faster.
@@ -39,15 +44,23 @@ class Tuning:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Tuning":
-        """What the settings ``compute`` say, or a line of a plan; older ones leave some out.
+        """What the settings ``compute`` say.
 
         Batches are split where ``batch_size`` is ``auto``; those of a number that is asked for stay as they are.
 
         Raises:
+            LookupError: a key that is not for users to set.
             ValueError: a value that there is not.
         """
-        known = {"split": settings.get("batch_size") == AUTO, **settings}
-        return cls(**{field.name: known[field.name] for field in fields(cls) if field.name in known})
+        for name in TOLD:
+            if name in settings:
+                raise LookupError(unknown_key(f"compute.{name}", [f"compute.{key}" for key in {*settings} - {*TOLD}]))
+        return replace(cls.from_json(settings), split=settings.get("batch_size") == AUTO)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Tuning":
+        """One out of what `to_json` gives, whatever else is there; older plans leave some out."""
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
