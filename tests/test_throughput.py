@@ -10,6 +10,7 @@ import torch
 from command_line import NO_SHEET, QUICK, here, ids, planned, records, store
 
 from interpret_runs.runner import cache, throughput
+from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.execute import execute, now, task_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.tried import Tried
@@ -92,6 +93,15 @@ def test_the_first_process_finds_it_for_all_that_share_the_store(found):
     assert here(*TEN, "name=other").status == 0, "nor are other stores asked"
     assert {len(record["batch"]) for record in records("other")} == {5}
     assert (first, second) == ([4], [8, 8])
+
+
+def test_what_takes_other_times_is_tried_by_itself():
+    cppn = "parameterisation=cppn"
+    kinds = [(cppn, f"parameterisation.layers={count}") for count in (2, 8)]
+    kinds += [("optimizer=adam",), ("optimizer=nadam",), ("parameterisation=pixel",)]
+    keys = [{canonical(task_of(run).alike(run, CPU)) for run in planned(*TEN[1:], *more, "seed=0,1")} for more in kinds]
+    assert all(len(found) == 1 for found in keys), "units and seeds change nothing"
+    assert len(set().union(*keys)) == len(kinds)
 
 
 @pytest.mark.parametrize("size", [3, 16])

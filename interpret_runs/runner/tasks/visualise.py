@@ -193,8 +193,9 @@ class Visualise(Tried):
         objective = objective_of(run, model_of(run, device))
         seen, together = self._seen(made, transform), made.images * self.attempts
         network = [*architecture_of(run), sorted(objective.layers), seen, run.config["compute"]["precision"]]
-        kinds = [type(one).__name__ for one in (objective, made, transform)]
-        return [*network, tuning().memory_format, *kinds, made.size, together, transform.views]
+        image = {key: value for key, value in run.config["parameterisation"].items() if key != "source"}
+        step = [type(objective).__name__, type(transform).__name__, transform.views, run.config["optimizer"]]
+        return [*network, tuning().memory_format, *step, image, made.size, together]
 
     def trial(self, run: Run, device: torch.device, count: int) -> float:
         config, transform = run.config, cast(Transform, build(run.config["transform"]))
