@@ -13,7 +13,7 @@ from interpret_runs.runner import cache, throughput
 from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.execute import execute, now, task_of
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.tried import Tried
+from interpret_runs.runner.tasks.visualise import Visualise
 from interpret_runs.runner.throughput import ALL, FEW, fastest, together
 from interpret_runs.runner.tuning import Tuning, tuned
 
@@ -195,5 +195,5 @@ class Full:
 def test_a_trial_takes_time_of_any_number_of_runs():
     run = planned(*TEN[1:])[0]
     task = task_of(run)
-    assert isinstance(task, Tried)
+    assert isinstance(task, Visualise)
     assert all(task.trial(run, CPU, count) > 0 for count in (FEW, ALL))

@@ -13,7 +13,7 @@ from interpret_runs.runner.cache import canonical, remember
 from interpret_runs.runner.devices import describe
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.task import Task
-from interpret_runs.runner.tasks.tried import Tried
+from interpret_runs.runner.tasks.visualise import Visualise
 from interpret_runs.runner.tuning import tuning
 
 # Runs together that are tried: all of a batch, and so few that they fit the caches of a CPU. Fewer share less of what a
@@ -36,7 +36,7 @@ def together(task: Task, runs: Sequence[Run], device: torch.device, fits: int, f
     """
     how = tuning()
     most = min(fits, len(runs), how.at_once or len(runs))
-    if not how.split or how.compile or device.type != "cpu" or not isinstance(task, Tried):
+    if not how.split or how.compile or device.type != "cpu" or not isinstance(task, Visualise):
         return most
     if len(runs) <= FEW or fits < ALL or len(runs) * task.steps < WORTH:
         return most

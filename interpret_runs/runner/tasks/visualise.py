@@ -32,8 +32,7 @@ from interpret_runs.runner.tasks.checks import (
     try_look,
     try_optimizer,
 )
-from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Text, in_threads, schedule_of
-from interpret_runs.runner.tasks.tried import Tried
+from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Task, Text, in_threads, schedule_of
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.runner.tuning import tuning
 from interpret_runs.schedule import Schedule
@@ -55,7 +54,7 @@ TRIAL = 10
 
 
 @dataclass(frozen=True)
-class Visualise(Tried):
+class Visualise(Task):
     """Optimise one image or more a run; most fields are those of `Schedule`.
 
     Args:
@@ -189,6 +188,7 @@ class Visualise(Tried):
         return metrics.Fresh.mean(looks), torch.stack(known).mean(0) if known else None
 
     def alike(self, run: Run, device: torch.device) -> list[Any]:
+        """Plain values: runs of which these are equal take equally long; no weights among them, nor units or seeds."""
         made, transform = self.parameterisation([run]), cast(Transform, build(run.config["transform"]))
         objective = objective_of(run, model_of(run, device))
         seen, together = self._seen(made, transform), made.images * self.attempts
@@ -198,6 +198,7 @@ class Visualise(Tried):
         return [*network, tuning().memory_format, *step, image, made.size, together]
 
     def trial(self, run: Run, device: torch.device, count: int) -> float:
+        """Seconds that a step of `count` runs like `run` takes on a CPU, undisturbed; nothing is kept of it."""
         config, transform = run.config, cast(Transform, build(run.config["transform"]))
         made = self.parameterisation([run] * count)
         objective = Objective.stack([objective_of(run, model_of(run, device))] * count * self.attempts)
