@@ -105,8 +105,8 @@ def sleeping(batch: Sequence[Run], at_once: int) -> None:
             partial(attribute._map_outcome, run, 0.0, one.pixels.mean(0) - 0.5, one, {}, None, {}) for run, one in each
         ]
 
-    def pieces(count: int, _device: torch.device) -> list[slice]:
-        return [slice(start, start + at_once) for start in range(0, count, at_once)]
+    def pieces(keys: Sequence[object], _device: torch.device) -> list[slice]:
+        return [slice(start, start + at_once) for start in range(0, len(keys), at_once)]
 
     with patch.object(attribute, "_explained", explained), patch.object(attribute, "_pieces", pieces):
         task_of(batch[0]).execute(batch, network.DEVICE, lambda _: {}, lambda _: None)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from interpret_runs.activations import Activations, first_tensor, network_of
+from interpret_runs.pixel_convolution import slow_again
 from interpret_runs.summary import OUTPUT, PIXELS
 
 # Compiled code rounds otherwise; more than this, relative to the largest number, is another result.
@@ -83,7 +84,7 @@ def _apart(model: nn.Module, node: fx.Node) -> Any:
     if node.op == "get_attr":
         return used
     same = copy(used)
-    vars(same).pop("_conv_forward", None)  # of `quick_to_pixels`
+    slow_again(same)
     for hooks in [key for key in vars(used) if key.endswith("_hooks")]:
         setattr(same, hooks, copy(getattr(used, hooks)))
     return same

@@ -45,6 +45,12 @@ def torchs_own() -> Iterator[None]:
         _wanted.reset(token)
 
 
+def slow_again(module: nn.Module) -> None:
+    """Undo on a copy of a module what `quick_to_pixels` has done to the module."""
+    if getattr(vars(module).get("_conv_forward"), "func", None) is _convolved:
+        del vars(module)["_conv_forward"]
+
+
 def _is_slow(module: nn.Conv2d) -> bool:
     height, width = module.stride
     usual = module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)

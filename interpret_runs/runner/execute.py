@@ -88,6 +88,7 @@ class _Batch:
         while pending:
             part = self.part = pending.pop(0)
             self.compiled = ()
+            outcomes: list[Outcome] | None
             started = perf_counter()
             try:
                 task = task_of(part[0])
@@ -102,14 +103,15 @@ class _Batch:
             except StoreError:
                 raise
             except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
-                if len(part) > 1:
-                    # Memory that ran out fits by halves; any other mistake ends up alone with its run.
-                    _free()
-                    pending[:0] = halves(part)
-                    continue
-                if self.strict and isinstance(error, USER_ERRORS):
+                if self.strict and len(part) == 1 and isinstance(error, USER_ERRORS):
                     raise
-                outcomes = [_failure(error)]
+                outcomes = [_failure(error)] if len(part) == 1 else None
+            if outcomes is None:
+                # Memory that ran out fits by halves, and any other mistake ends up alone with its run. The error, which
+                # holds on to what the batch has made, is gone by now.
+                _free()
+                pending[:0] = halves(part)
+                continue
             self.done += len(part) / len(runs)
             self.progress(self.done)
             records += self._write(part, outcomes, (perf_counter() - started) / len(part))
