@@ -18,7 +18,7 @@ from interpret_runs.summary import OPACITY, PIXELS
 from interpret_runs.variants import fitting, in_pieces
 
 # Bytes of a layer's outputs that are worked on at a time: each of a method's steps reads what the last one wrote.
-CACHE = 4_000_000
+CACHE = 8_000_000
 
 
 @dataclass(frozen=True)
