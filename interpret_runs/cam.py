@@ -52,9 +52,9 @@ class LayerAttribution(Attribution):
         """The names in `layer`."""
         return (self.layer,) if isinstance(self.layer, str) else self.layer
 
-    def drawn(self, cams: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def finished(self, drawn: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """One map per image, (B, H, W), from one on the grid of each layer, (B, h, w)."""
-        maps = [enlarged(cam.relu() if self.relu else cam, size) for cam in cams]
+        maps = [enlarged(cam.relu() if self.relu else cam, size) for cam in drawn]
         if len(maps) == 1:
             return maps[0]
         tiny = torch.finfo(maps[0].dtype).tiny
@@ -96,9 +96,6 @@ class Cam(LayerAttribution, OnePass):
     def draw(self, model: nn.Module, passed: Passed) -> tuple[Tensor, ...]:
         """The map of each layer on its own grid."""
         return tuple(self.combine(_evidence(passed, layer)) for layer in self.layers)
-
-    def finished(self, drawn: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
-        return self.drawn(drawn, size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ class ScoreCam(LayerAttribution):
             part, units = images[start:stop], rows[start:stop]
             seen = _activations(model, objective, self.layers, part, units)
             cams = [_cam(model, objective, seen.grid(layer), part, units, at_once) for layer in self.layers]
-            maps.append(self.drawn(cams, (images.shape[2], images.shape[3])))
+            maps.append(self.finished(cams, (images.shape[2], images.shape[3])))
 
         in_pieces(len(images), work, at_once)
         return torch.cat(maps)

@@ -131,9 +131,7 @@ class _Batch:
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
         essentials |= {key: self.machine[key] for key in ("device", "threads")}
-        essentials |= {"git": provenance.git(), "batch": told(self.part), "at_once": self.at_once}
-        essentials |= {"memory_format": self._memory_format(run), "compile": bool(self.compiled)}
-        essentials |= {"cuda_graphs": self._cuda_graphs()}
+        essentials |= {"git": provenance.git(), "batch": told(self.part), **self._how(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
@@ -148,8 +146,7 @@ class _Batch:
             result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}
             result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
             result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
-            result |= {"memory_format": self._memory_format(run), "at_once": self.at_once}
-            result |= {"compile": bool(self.compiled), "cuda_graphs": self._cuda_graphs()}
+            result |= self._how(run)
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)
         return records
@@ -158,13 +155,16 @@ class _Batch:
         model = self._model(run)
         return None if model is None else model.digest
 
-    def _cuda_graphs(self) -> bool | None:
-        """Whether steps were to be captured; None where there is nothing that could."""
-        return tuning().cuda_graphs if self.device.type == "cuda" else None
-
-    def _memory_format(self, run: Run) -> str | None:
+    def _how(self, run: Run) -> dict[str, Any]:
+        """How it was computed, of what changes no run id."""
         model = self._model(run)
-        return None if model is None else format_of(model)
+        return {
+            "at_once": self.at_once,
+            "memory_format": None if model is None else format_of(model),
+            "compile": bool(self.compiled),
+            # Whether steps were to be captured; None where there is nothing that could.
+            "cuda_graphs": tuning().cuda_graphs if self.device.type == "cuda" else None,
+        }
 
     def _model(self, run: Run) -> VisionModel | None:
         """The run's network; None where it has none, or where that cannot be loaded, as its record says."""

@@ -9,9 +9,8 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from interpret_runs import memory, metrics
+from interpret_runs import memory
 from interpret_runs.animation import mp4_bytes
 from interpret_runs.dataset_examples import survey
 from interpret_runs.images import ImageSet
@@ -32,21 +31,17 @@ from interpret_runs.runner.tasks.checks import (
     try_look,
     try_optimizer,
 )
+from interpret_runs.runner.tasks.fresh_looks import fresh_looks
 from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Task, Text, in_threads, schedule_of
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.runner.tuning import tuning
 from interpret_runs.schedule import Schedule
-from interpret_runs.scoring import class_probabilities
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
-from interpret_runs.tiles import windows
 from interpret_runs.transform import Transform
-from interpret_runs.transforms import Standard
-from interpret_runs.visualisation import Visualisation, visualise
+from interpret_runs.visualisation import visualise
 
 ANIMATIONS = ("gif", "mp4")
-# Looks at the finished image through the standard transforms, whichever it was made with, so that runs compare.
-FRESH_DRAWS = 8
 # A part of the runs executed at once: so many have to end early before others begin, together as they share a step.
 GROUPS = 4
 # Steps of a trial: in a new process, about eight pass before memory is taken from what was given back.
@@ -118,7 +113,8 @@ class Visualise(Task):
         made, *later = map(self.parameterisation, _groups(runs, at_once))
         objectives = [objective_of(run, model_of(run, device)) for run in runs]
         objective = Objective.stack([one for one in objectives for _ in range(self.attempts)])
-        model = fast_model_of(runs[0], device, objective.layers, self._seen(made, transform))
+        seen = self._seen(made, transform)
+        model = fast_model_of(runs[0], device, objective.layers, seen)
         found = visualise(
             model,
             objective,
@@ -131,7 +127,7 @@ class Visualise(Task):
             self.render_size,
             later,
         )
-        looks, probabilities = self._fresh_looks(model, objective, found, [made, *later], transform)
+        looks, probabilities = fresh_looks(model, objective, found, [made, *later], seen, self.tile)
         among = survey(model, objectives, self.data.items(), k=1, keep_scores=True).scores if self.data else None
         frame_steps = sorted(self.schedule(runs[0]).frame_steps)
         result = Result(model, found, looks, probabilities, self, frame_steps)
@@ -141,51 +137,6 @@ class Visualise(Task):
             return result.outcome(place, made.images, objectives[place], own, text(runs[place]))
 
         return in_threads(outcome, len(runs))
-
-    def _fresh_looks(
-        self,
-        model: VisionModel,
-        objective: Objective,
-        found: Visualisation,
-        groups: Sequence[Parameterisation],
-        transform: Transform,
-    ) -> tuple[metrics.Fresh, Tensor | None]:
-        """What the network says of the images under draws not optimised with, and of the images as they are.
-
-        Group by group, as many as it saw at once when it made them.
-        """
-        looks, said, end, row = [], [], 0, 0
-        for made in groups:
-            start, end = end, end + len(made.seeds) * made.images
-            images = found.images[start:end].to(model.mean.device)
-            opacity = None if found.transparent is None else found.transparent[start:end, 3:].to(images)
-            fresh, probabilities = self._looks_at(model, objective, images, opacity, made, transform, row)
-            looks.append(fresh)
-            said.append(probabilities)
-            row += len(made.seeds)
-        known = [one for one in said if one is not None]
-        return metrics.Fresh.joined(looks), torch.cat(known) if known else None
-
-    def _looks_at(
-        self,
-        model: VisionModel,
-        objective: Objective,
-        images: Tensor,
-        opacity: Tensor | None,
-        made: Parameterisation,
-        transform: Transform,
-        row: int,
-    ) -> tuple[metrics.Fresh, Tensor | None]:
-        """Of the images of one group; of images larger than a tile, the mean over the windows in which it saw them."""
-        fresh, looks, said = Standard(size=self._seen(made, transform)), [], []
-        for down, across in windows(made.size, self.tile or max(made.size), 0):
-            part = images[..., down, across]
-            covered = None if opacity is None else opacity[..., down, across]
-            settings = (fresh, made.seeds, FRESH_DRAWS, made.images, covered, row)
-            looks.append(metrics.robustness(model, objective, part, *settings))
-            said.append(class_probabilities(model, fresh.clean(part)))
-        known = [one for one in said if one is not None]
-        return metrics.Fresh.mean(looks), torch.stack(known).mean(0) if known else None
 
     def alike(self, run: Run, device: torch.device) -> list[Any]:
         """Plain values: runs of which these are equal take equally long; no weights among them, nor units or seeds."""
