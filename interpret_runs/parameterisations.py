@@ -13,6 +13,9 @@ from interpret_runs.parameterisation import Basis, Parameterisation, SizeFree
 from interpret_runs.resampling import resized
 from interpret_runs.size import Size, height_and_width
 
+# Numbers of a layer of `Cppn` that are made at once on a CPU: its cache holds them until the next layer reads them.
+CACHED = 400_000
+
 
 def fall_off(statistics: ImageStatistics, size: tuple[int, int], decay: float) -> Tensor:
     """How far one unit of each coefficient reaches, (3, H, W // 2 + 1): the spectrum of photographs, ``**decay``."""
@@ -171,8 +174,8 @@ class Cppn(SizeFree):
                 raise ValueError(f"parameterisation.{name} is {value!r}; it must be a whole number from 1 on")
         self.rate = _positive("rate", rate)
         self.decorrelate = decorrelate
-        # Each layer keeps sum, arctan and the two numbers that it returns, of every channel, for the backward pass.
-        self.copies += 4 * channels * (layers + 1) // 3
+        # Each layer keeps sum, arctan and its square, of every channel, for the backward pass.
+        self.copies += channels * (layers + 1)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer, inputs in enumerate([2] + [2 * channels] * (layers - 1)):
             weight = self.start(channels, inputs, purpose=f"weight {layer}") / sqrt(inputs)
@@ -191,16 +194,19 @@ class Cppn(SizeFree):
         return self._at(_places(own).to(self.grid), own, slice(image, image + 1))
 
     def _at(self, places: Tensor, size: tuple[int, int], images: slice = slice(None)) -> Tensor:
-        layers = [(weight[images], bias[images]) for weight, bias in zip(self.weights, self.biases, strict=True)]
-        values = places.expand(len(layers[0][0]), -1, -1)
-        *hidden, (weight, bias) = layers
-        for hidden_weight, hidden_bias in hidden:
-            values = self._linear(hidden_weight, hidden_bias, values).atan()
-            values = torch.cat([values / 0.67, (values.square() - 0.45) / 0.396], 1)
-        return self.rgb(self._linear(weight, bias, values).reshape(-1, 3, *size), self.decorrelate)
-
-    def _linear(self, weight: Tensor, bias: Tensor, values: Tensor) -> Tensor:
-        return torch.baddbmm(bias, weight, values, beta=self.rate, alpha=self.rate)
+        first, *later = (self.rate * weight[images] for weight in self.weights)
+        shift, *shifts = (self.rate * bias[images] for bias in self.biases)
+        layers = [_of_arctangents(weight, bias) for weight, bias in zip(later, shifts, strict=True)]
+        count, channels, _ = first.shape
+        at_once = max(1, CACHED // (count * channels)) if places.device.type == "cpu" else places.shape[1]
+        painted = []
+        for part in torch.split(places, at_once, 1):
+            values = torch.baddbmm(shift, first, part.expand(count, -1, -1))
+            for linear, quadratic, bias in layers:
+                values = values.atan()
+                values = torch.baddbmm(torch.baddbmm(bias, linear, values), quadratic, values.square())
+            painted.append(values)
+        return self.rgb(torch.cat(painted, 2).reshape(-1, 3, *size), self.decorrelate)
 
 
 class Maco(Parameterisation):
@@ -254,6 +260,16 @@ def _positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"parameterisation.{name} is {value!r}; it must be a number above 0")
     return value
+
+
+def _of_arctangents(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A layer after `Cppn`'s numbers ``a / 0.67``, ``(a**2 - 0.45) / 0.396`` as one after ``a`` and ``a**2``, and bias.
+
+    So numbers are scaled and moved where they are few, and not at every pixel.
+    """
+    linear, quadratic = weight.chunk(2, 2)
+    linear, quadratic = linear / 0.67, quadratic / 0.396
+    return linear, quadratic, bias - 0.45 * quadratic.sum(2, keepdim=True)
 
 
 def _places(size: tuple[int, int]) -> Tensor:

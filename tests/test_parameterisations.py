@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from interpret_runs import parameterisations
 from interpret_runs.image_statistics import COLOUR, ImageStatistics
 from interpret_runs.parameterisation import Parameterisation
 from interpret_runs.parameterisations import Cppn, Fourier, Laplacian, Maco, Pixel
@@ -298,6 +299,18 @@ def test_a_network_starts_mid_grey(size):
 def test_rendering_at_its_own_size_is_calling(size):
     made = drawn(size, seeds=(0, 1))
     torch.testing.assert_close(torch.cat([made.render(size, 0), made.render(size, 1)]), made(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10_000])
+def test_a_network_is_what_its_formula_says(monkeypatch, at_once):
+    monkeypatch.setattr(parameterisations, "CACHED", 6 * 2 * at_once)
+    made = drawn((9, 11), seeds=(0, 1))
+    down, across = ((torch.arange(side).double() - (side - 1) / 2) * 2 * 3**0.5 / 11 for side in (9, 11))
+    values = torch.stack([across.repeat(9), down.repeat_interleave(11)]).expand(2, -1, -1)
+    for weight, bias in zip(made.weights, made.biases, strict=True):
+        plain = made.rate * (weight @ values + bias)
+        values = torch.cat([plain.atan() / 0.67, (plain.atan() ** 2 - 0.45) / 0.396], 1)
+    torch.testing.assert_close(made(), plain.sigmoid().view(2, 3, 9, 11), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (17, 30), (30, 17)])
