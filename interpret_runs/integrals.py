@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from interpret_runs.attribution import Attribution, check_count, check_number, gradients, relative_error, scores
 from interpret_runs.baselines import FIXED, Baselines, Lookup
 from interpret_runs.images import ImageSet
+from interpret_runs.line import Line
 from interpret_runs.objective import Objective
+from interpret_runs.pixel_convolution import pixel_convolutions
 from interpret_runs.randomness import generator
 from interpret_runs.scoring import frozen
 from interpret_runs.variants import add_up, fitting, over_variants
@@ -66,9 +68,8 @@ class IntegratedGradients(Attribution):
         left, points = torch.arange(len(images), device=images.device), self.steps
         new = torch.arange(points, device=images.device)
         while len(left) and points <= self.most_steps:
-            start = torch.arange(starts.count, device=images.device).repeat_interleave(len(new))
-            way = ((new.to(images.dtype) + 0.5) / points).repeat(starts.count)
-            total[left] += _summed(model, objective, images[left], rows[left], starts, start, way)
+            way = (new.to(images.dtype) + 0.5) / points
+            total[left] += _on_lines(model, objective, images[left], rows[left], starts, way)
             maps[left] = total[left] / (points * starts.count)
             left = left[~(relative_error(maps[left], gain[left]) <= self.tolerance)]
             points *= 3
@@ -136,6 +137,25 @@ class GradientShap(Attribution):
 
     def _starts(self) -> Baselines:
         return Baselines(self.baseline, self.samples, self.seed, self.data, self.noise)
+
+
+def _on_lines(
+    model: nn.Module, objective: Objective, images: Tensor, rows: Tensor, starts: Baselines, way: Tensor
+) -> Tensor:
+    """`_summed` over every point of `way` from every baseline."""
+    at_once, first = fitting(model, objective.layers, images), pixel_convolutions(model)
+    # On a GPU a piece has points of several images; few points are not worth what both ends take.
+    if images.device.type != "cpu" or len(first) != 1 or len(way) < at_once:
+        start = torch.arange(starts.count, device=images.device).repeat_interleave(len(way))
+        return _summed(model, objective, images, rows, starts, start, way.repeat(starts.count))
+    baselines, total = starts.of(model, images), torch.zeros_like(images[:, 0])
+    for place in range(len(images)):
+        for number in range(starts.count):
+            baseline = baselines(*torch.tensor([[place], [number]]))[0]
+            line = Line(model, first[0], baseline, images[place])
+            found = line.gradients(objective, rows[place : place + 1], way, at_once)
+            total[place] += ((images[place] - baseline) * found).sum(0)
+    return total
 
 
 def _summed(

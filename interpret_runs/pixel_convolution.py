@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -25,13 +25,13 @@ def quick_to_pixels(model: nn.Module) -> Iterator[None]:
     That is what most networks begin with. The same sums in another order, so equal but for rounding; elsewhere, and
     where weights need gradients, nothing changes.
     """
-    changed = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_slow(module)]
-    for module in changed:
+    slow = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_slow(module)]
+    for module in slow:
         vars(module)["_conv_forward"] = partial(_convolved, module)
     try:
         yield
     finally:
-        for module in changed:
+        for module in slow:
             del vars(module)["_conv_forward"]
 
 
@@ -45,10 +45,36 @@ def torchs_own() -> Iterator[None]:
         _wanted.reset(token)
 
 
+@contextmanager
+def answering(module: nn.Conv2d, answer: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Within, a convolution that `quick_to_pixels` has changed answers as `answer` does, else by itself."""
+    itself = vars(module)["_conv_forward"]
+
+    def forward(pixels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        answered = answer(pixels)
+        result: Tensor = itself(pixels, weight, bias) if answered is None else answered
+        return result
+
+    vars(module)["_conv_forward"] = forward
+    try:
+        yield
+    finally:
+        vars(module)["_conv_forward"] = itself
+
+
+def pixel_convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions of pixels that `quick_to_pixels` has changed."""
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_quick(module)]
+
+
 def slow_again(module: nn.Module) -> None:
     """Undo on a copy of a module what `quick_to_pixels` has done to the module."""
-    if getattr(vars(module).get("_conv_forward"), "func", None) is _convolved:
+    if _is_quick(module):
         del vars(module)["_conv_forward"]
+
+
+def _is_quick(module: nn.Module) -> bool:
+    return getattr(vars(module).get("_conv_forward"), "func", None) is _convolved
 
 
 def _is_slow(module: nn.Conv2d) -> bool:
