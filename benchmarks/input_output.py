@@ -2,8 +2,8 @@
 
 Batches of one sweep in a warm process, of two kinds: visualisations, which take seconds of the network each, and
 saliency maps, which take as little as anything does. Of each stage the time of a core that its calls take, in whichever
-thread, as a share of the sweep's; of writing, which waits for the disk, wall time. Runs with and without files differ
-by less than they drift. Then a device that needs no core, one that sleeps: how far files are made meanwhile.
+thread, as a share of the sweep's; of recording, for which all else waits, wall time. Runs with and without files differ
+by less than they drift. Then a device that needs no core, one that sleeps: how far files are written meanwhile.
 """
 
 import time
@@ -20,6 +20,7 @@ from unittest.mock import patch
 import measure
 import network
 import torch
+from filings import InStore
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
@@ -41,7 +42,8 @@ STAGES: dict[str, tuple[tuple[tuple[Any, str], ...], Callable[[], float]]] = {
     "decoding": (((pictures, "_read"),), time.thread_time),
     "drawing": (((Rendering, "pictures"), (Picture, "in_whole"), (task, "to_pil")), time.thread_time),
     "compressing": (((attribute, "png_bytes"), (attribute, "npy"), (task, "png_bytes")), time.thread_time),
-    "writing": (((Store, "write_artefact"), (execution, "with_text"), (execution, "keep")), time.perf_counter),
+    "writing": (((Store, "write_artefact"), (execution, "with_text")), time.thread_time),
+    "recording": (((execution, "keep"),), time.perf_counter),
 }
 # Of a device that sleeps: how long for an image, how many images, and how many at once.
 DEVICE_SECONDS, SLEPT, AT_ONCE = 0.02, 16, 4
@@ -90,11 +92,12 @@ def shares(loop: Callable[[], None]) -> dict[str, float]:
         wall, core = time.perf_counter(), time.process_time()
         loop()
         wall, core = time.perf_counter() - wall, time.process_time() - core
-    return {stage: 100 * sum(spent[stage]) / (wall if stage == "writing" else core) for stage in STAGES}
+    return {stage: 100 * sum(spent[stage]) / (wall if stage == "recording" else core) for stage in STAGES}
 
 
-def sleeping(batch: Sequence[Run], at_once: int) -> None:
+def sleeping(folder: Path, batch: Sequence[Run], at_once: int) -> None:
     """Explain a batch on a device that takes so many images at once and needs no core; reading and files as ever."""
+    filing = InStore(Store(folder, str(len(list(folder.iterdir())))))
 
     def explained(
         runs: Sequence[Run], _model: object, _asked: object, shown: Sequence[Picture], *_: object
@@ -109,7 +112,7 @@ def sleeping(batch: Sequence[Run], at_once: int) -> None:
         return [slice(start, start + at_once) for start in range(0, len(keys), at_once)]
 
     with patch.object(attribute, "_explained", explained), patch.object(attribute, "_pieces", pieces):
-        task_of(batch[0]).execute(batch, network.DEVICE, lambda _: {}, lambda _: None)
+        task_of(batch[0]).execute(batch, network.DEVICE, filing, lambda _: None)
 
 
 def _kinds(images: int, steps: int, photographs: Path) -> dict[str, list[Run]]:
@@ -148,10 +151,10 @@ def main() -> None:
             measure.report(f"input and output of {name}", result, "3 %", options.record)
         batch = mine[:SLEPT]
         times = measure.alternate(
-            *(partial(sleeping, batch, at_once) for at_once in (len(batch), AT_ONCE)), repeats=options.repeats
+            *(partial(sleeping, stores, batch, at_once) for at_once in (len(batch), AT_ONCE)), repeats=options.repeats
         )
         result = f"{measure.spread(times[1])}; at the end {measure.spread(times[0])}"
-        title = f"files of {len(batch)} maps, made while a device sleeps {1000 * DEVICE_SECONDS:g} ms a map"
+        title = f"files of {len(batch)} maps, written while a device sleeps {1000 * DEVICE_SECONDS:g} ms a map"
         measure.report(title, result, f"{DEVICE_SECONDS * len(batch):.2g} s", options.record)
 
 

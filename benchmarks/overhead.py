@@ -16,6 +16,7 @@ import measure
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line sets it, for its workers too
 
 import torch
+from filings import Nowhere
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
@@ -57,7 +58,7 @@ def whole(pool: Pool, folder: Path, batches: Batches) -> None:
 
 def task_alone(batches: Batches) -> None:
     for runs in batches:
-        task_of(runs[0]).execute(runs, CPU, lambda run: {}, lambda fraction: None)
+        task_of(runs[0]).execute(runs, CPU, Nowhere(), lambda fraction: None)
 
 
 def visualise_alone(batches: Batches) -> None:

@@ -191,23 +191,26 @@ def test_pieces_change_nothing_of_the_runs(store, tmp_path, by_three, monkeypatc
         assert one_of["metrics"]["picture"] == same["metrics"]["picture"]
 
 
-def test_files_are_made_while_the_next_runs_are_computed(store, by_three, monkeypatch):
-    drawn, explain, draw = threading.Event(), attribute._explained, attribute._map_outcome
+def test_files_are_written_while_the_next_runs_are_computed(store, by_three, monkeypatch):
+    written, explain, write = threading.Event(), attribute._explained, Store.write_artefact
     begun: list[bool] = []
 
     def explained(*given):
-        begun.append(not begun or drawn.wait(60))  # from the second piece on: once a file of those before is made
+        begun.append(not begun or written.wait(60))  # from the second piece on: once a file of those before is there
         return explain(*given)
 
-    def outcome(*given):
-        made = draw(*given)
-        drawn.set()
-        return made
+    def artefact(*given):
+        said = write(*given)
+        written.set()
+        return said
 
     monkeypatch.setattr(attribute, "_explained", explained)
-    monkeypatch.setattr(attribute, "_map_outcome", outcome)
-    assert len(done(store, *SHARED, "images.item=range(0,4)")) == 8
-    assert begun == [True, True, True]
+    monkeypatch.setattr(Store, "write_artefact", artefact)
+    records = done(store, *SHARED, "images.item=range(0,4)")
+    assert len(records) == 8 and begun == [True, True, True]
+    for record in records:
+        for artefact in record["artefacts"].values():
+            assert (store.root / artefact["path"]).stat().st_size == artefact["bytes"]
 
 
 def test_a_run_whose_files_cannot_be_made_fails_alone(store, by_three, monkeypatch):

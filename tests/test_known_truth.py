@@ -36,7 +36,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def outcome(*overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The numbers of one run, and its file."""
     run = the_run(*overrides)
-    (found,) = task_of(run).execute([run], torch.device("cpu"), lambda run: {}, lambda fraction: None)
+    (found,) = task_of(run).execute([run], torch.device("cpu"), None, lambda fraction: None)
     return found.metrics, json.loads(found.files["values"][1])
 
 
@@ -77,9 +77,9 @@ def test_samples_without_a_number_are_counted_out():
 
 def test_runs_of_several_methods_in_one_batch_are_what_they_are_alone():
     runs = planned(*DIFULL, "attribution=grad_cam,x_grad_cam", "seed=0,1")
-    together = task_of(runs[0]).execute(runs, torch.device("cpu"), lambda run: {}, lambda fraction: None)
+    together = task_of(runs[0]).execute(runs, torch.device("cpu"), None, lambda fraction: None)
     for run, found in zip(runs, together, strict=True):
-        (alone,) = task_of(run).execute([run], torch.device("cpu"), lambda run: {}, lambda fraction: None)
+        (alone,) = task_of(run).execute([run], torch.device("cpu"), None, lambda fraction: None)
         assert alone.metrics["cell_mass"] == found.metrics["cell_mass"]
     assert len({found.metrics["cell_mass"] for found in together}) == 4
 

@@ -29,7 +29,7 @@ from interpret_runs.runner.plan import halves, parts
 from interpret_runs.runner.record import OUTCOME, keep, record_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.store import Record, Store, StoreError, now
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, Text
 from interpret_runs.runner.throughput import together
 from interpret_runs.runner.tuning import Tuning, tuned, tuning
 
@@ -73,7 +73,7 @@ def execute(
             return batch.execute(mine) if mine else []
 
 
-class _Batch:
+class _Batch(Filing):
     def __init__(self, store: Store, device: torch.device, progress: Progress, strict: bool, slot: str) -> None:
         self.store, self.device, self.progress, self.strict = store, device, progress, strict
         self.machine = {**machine(), "device": describe(device), "slot": slot, "started": now()}
@@ -81,6 +81,7 @@ class _Batch:
         self.part: Sequence[Run] = ()
         self.at_once = 0
         self.compiled: Collection[Any] = ()
+        self.unwritten: OSError | None = None
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
@@ -99,10 +100,12 @@ class _Batch:
                     continue
                 self._start_plain(part[0])
                 with tuned(replace(tuning(), at_once=most)), compiled.noted() as self.compiled:
-                    outcomes = task.execute(part, self.device, self._text, self._share(len(part) / len(runs)))
+                    outcomes = task.execute(part, self.device, self, self._share(len(part) / len(runs)))
             except StoreError:
                 raise
             except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
+                if self.unwritten is not None:
+                    raise self.unwritten from None
                 if self.strict and len(part) == 1 and isinstance(error, USER_ERRORS):
                     raise
                 outcomes = [_failure(error)] if len(part) == 1 else None
@@ -126,7 +129,7 @@ class _Batch:
         done = self.done
         return lambda fraction: self.progress(done + share * fraction)
 
-    def _text(self, run: Run) -> Text:
+    def text(self, run: Run) -> Text:
         essentials: dict[str, Any] = {key: getattr(run, key) for key in ("config", "digests", "unit")}
         essentials["run_id"] = run.id
         essentials |= {"versions": provenance.versions(), "weights_digest": self._weights_digest(run)}
@@ -134,18 +137,24 @@ class _Batch:
         essentials |= {"git": provenance.git(), "batch": told(self.part), **self._how(run)}
         return {"Software": f"interpret-runs {__version__}", "interpret-runs": json.dumps(essentials)}
 
+    def file(self, run: Run, outcome: Outcome) -> Outcome:
+        ended = {OUTCOME: json.dumps({"score": outcome.score, "unit": outcome.unit or run.unit})}
+        files = {name: (file, with_text(content, ended)) for name, (file, content) in outcome.files.items()}
+        try:
+            artefacts = {name: self.store.write_artefact(run.id, *file) for name, file in files.items()}
+        except OSError as error:  # no run's fault
+            self.unwritten = error
+            raise
+        return replace(outcome, files={}, artefacts=artefacts)
+
     def _write(self, runs: Sequence[Run], outcomes: Sequence[Outcome], seconds: float) -> list[Record]:
         ids = [run.id for run in runs]
         records = []
         for run, outcome in zip(runs, outcomes, strict=True):
-            ended = {OUTCOME: json.dumps({"score": outcome.score, "unit": outcome.unit or run.unit})}
-            artefacts = {
-                name: self.store.write_artefact(run.id, file, with_text(content, ended))
-                for name, (file, content) in outcome.files.items()
-            }
-            result = {key: getattr(outcome, key) for key in ("unit", "score", "metrics", "history", "steps")}
-            result |= {"error": outcome.error and outcome.error.splitlines()[0][:400], "traceback": outcome.error}
-            result |= {"artefacts": artefacts, "seconds": seconds, "weights_digest": self._weights_digest(run)}
+            filed = self.file(run, outcome) if outcome.artefacts is None else outcome
+            result = {key: getattr(filed, key) for key in ("unit", "score", "metrics", "history", "steps", "artefacts")}
+            result |= {"error": filed.error and filed.error.splitlines()[0][:400], "traceback": filed.error}
+            result |= {"seconds": seconds, "weights_digest": self._weights_digest(run)}
             result |= self._how(run)
             records.append(record_of(run, ids, self.machine, **result))
         keep(self.store, records)

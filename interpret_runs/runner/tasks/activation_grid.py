@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from interpret_runs.runner.cache import canonical
 from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.icons import Icons
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, Text, npy
 from interpret_runs.scoring import frozen
 from interpret_runs.summary import OUTPUT
 
@@ -66,12 +66,10 @@ class ActivationGrid(Task):
             _picture(runs[0], model)
         return len(runs)
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         outcomes = []
         for place, run in enumerate(runs):
-            outcomes.append(self._execute(run, device, text(run), partial(_tell, progress, place, len(runs))))
+            outcomes.append(self._execute(run, device, filing.text(run), partial(_tell, progress, place, len(runs))))
         return outcomes
 
     def _execute(self, run: Run, device: torch.device, text: Text, progress: Progress) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from interpret_runs.runner.objects import model_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_readable, require_whole
 from interpret_runs.runner.tasks.icons import Icons
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, Text
 from interpret_runs.summary import OUTPUT
 
 # What part of the whole work the reading of images is said to be.
@@ -82,10 +82,8 @@ class Atlas(Task):
         require_readable(self.data)
         return 1
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
-        return [self._execute(run, device, text(run), progress) for run in runs]
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
+        return [self._execute(run, device, filing.text(run), progress) for run in runs]
 
     def _execute(self, run: Run, device: torch.device, text: Text, progress: Progress) -> Outcome:
         model, seed = model_of(run, device), run.config["seed"]

@@ -31,7 +31,7 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, try_score
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, drawers, npy
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, Text, drawers, npy
 from interpret_runs.scoring import frozen, score
 from interpret_runs.summary import OPACITY, OUTPUT, PIXELS
 
@@ -63,9 +63,7 @@ class Attribute(Task):
             _picture(runs[0], model)
         return fits
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         model = model_of(runs[0], device)
         keys = [canonical(run.config["images"]) for run in runs]
         asked = [objective_of(run, model) for run in runs]
@@ -75,8 +73,8 @@ class Attribute(Task):
         with closing(_pictures(runs, keys, model)) as shown, drawers() as threads:
             for piece in _pieces([_pass_of(run) for run in runs], device):
                 pictures = list(islice(shown, piece.stop - piece.start))
-                left = _explained(runs[piece], model, asked[piece], pictures, keys[piece], text)
-                made += map(threads.submit, left)
+                left = _explained(runs[piece], model, asked[piece], pictures, keys[piece], filing)
+                made += (threads.submit(_filed, filing, *one) for one in zip(runs[piece], left, strict=True))
                 progress(piece.stop / len(runs))
             return [one.result() for one in made]
 
@@ -115,7 +113,7 @@ def _explained(
     asked: Sequence[Objective],
     pictures: Sequence[Picture],
     keys: Sequence[str],
-    text: Callable[[Run], Text],
+    filing: Filing,
 ) -> list[Callable[[], Outcome]]:
     """What is left to do for the outcome of each run, after all that needs the network."""
     images = torch.stack([picture.pixels for picture in pictures]).to(model.mean.device)
@@ -140,8 +138,12 @@ def _explained(
         }
         unit = _label_of_top(run, objectives[place], model)
         value = float(scores[place])
-        left.append(partial(_map_outcome, run, value, maps[place], pictures[place], said, unit, text(run)))
+        left.append(partial(_map_outcome, run, value, maps[place], pictures[place], said, unit, filing.text(run)))
     return left
+
+
+def _filed(filing: Filing, run: Run, outcome: Callable[[], Outcome]) -> Outcome:
+    return filing.file(run, outcome())
 
 
 def _picture(run: Run, model: VisionModel) -> Picture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from interpret_runs.runner.layout import fast_model_of
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import refused, require_one_image, require_whole, try_look, try_optimizer
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, npy, picture, schedule_of
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, npy, picture, schedule_of
 from interpret_runs.schedule import Schedule
 from interpret_runs.size import height_and_width
 from interpret_runs.summary import OPACITY, PIXELS
@@ -72,15 +72,13 @@ class Dream(Task):
         try_optimizer(first, [torch.nn.Parameter(torch.zeros(1, device=device))], self.steps)
         return max(1, fits)
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         pictures = [self._picture(run) for run in runs]
         outcomes: dict[str, Outcome] = {}
         for size in dict.fromkeys(tuple(one.shape) for one in pictures):
             mine = [(run, one) for run, one in zip(runs, pictures, strict=True) if tuple(one.shape) == size]
             share, done = len(mine) / len(runs), len(outcomes) / len(runs)
-            made = self._dream(mine, device, text, partial(_tell, progress, done, share))
+            made = self._dream(mine, device, filing, partial(_tell, progress, done, share))
             outcomes |= dict(zip((run.id for run, _ in mine), made, strict=True))
         return [outcomes[run.id] for run in runs]
 
@@ -88,7 +86,7 @@ class Dream(Task):
         self,
         mine: Sequence[tuple[Run, Tensor]],
         device: torch.device,
-        text: Callable[[Run], Text],
+        filing: Filing,
         progress: Progress,
     ) -> list[Outcome]:
         """Dream in pictures of one size."""
@@ -116,7 +114,7 @@ class Dream(Task):
                 continue
             image = found.images[place : place + 1]
             change = float((image - pictures[place]).square().mean().sqrt())
-            files = {"image": ("image.png", picture(image, text(run)))}
+            files = {"image": ("image.png", picture(image, filing.text(run)))}
             if self.raw:
                 files["raw"] = ("image.npy", npy(image[0]))
             outcomes.append(Outcome(float(found.scores[place]), {"change": change}, files, total))

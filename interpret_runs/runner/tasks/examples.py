@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from interpret_runs.png import png_bytes
 from interpret_runs.runner.objects import model_of, objective_of
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_one_image, require_readable, require_whole, try_score
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, Text
 from interpret_runs.summary import PIXELS
 
 
@@ -49,14 +49,12 @@ class Examples(Task):
         require_readable(self.data)
         return len(runs)
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         model = model_of(runs[0], device)
         items = self.data.items()
         objectives = [objective_of(run, model) for run in runs]
         seen = survey(model, objectives, items, self.k, self.images_at_once, progress)
-        return [self._outcome(place, model, items, seen, text(run)) for place, run in enumerate(runs)]
+        return [self._outcome(place, model, items, seen, filing.text(run)) for place, run in enumerate(runs)]
 
     def _outcome(self, unit: int, model: VisionModel, items: Sequence[ImageSet], seen: Survey, text: Text) -> Outcome:
         strongest, weakest = patches(seen, unit, items, model)

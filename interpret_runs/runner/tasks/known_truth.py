@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from interpret_runs.problem import Problem, Question
 from interpret_runs.randomness import generator
 from interpret_runs.runner.build import build
 from interpret_runs.runner.runs import Run
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task
 
 # Gradients, plain and with another rule for ReLU.
 MAGNITUDES = ("Saliency", "SmoothGrad", "GuidedBackprop", "GuidedGradCam", "Deconvnet")
@@ -51,9 +51,7 @@ class KnownTruth(Task):
             _method(run, model).check(model, Logit(0), image)
         return len(runs)
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         outcomes = []
         for done, run in enumerate(runs, 1):
             outcomes.append(self._outcome(run, device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,7 @@ from interpret_runs.images import ImageSet
 from interpret_runs.models import Preprocessing
 from interpret_runs.runner.runs import Run
 from interpret_runs.runner.tasks.checks import require_readable, require_size
-from interpret_runs.runner.tasks.task import Outcome, Progress, Task, Text, picture
+from interpret_runs.runner.tasks.task import Filing, Outcome, Progress, Task, picture
 from interpret_runs.size import Size, height_and_width
 
 # Pictures that are decoded while one is counted.
@@ -36,14 +36,12 @@ class Statistics(Task):
         require_readable(self.data)
         return 1
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         pictures = _Pictures(self.data.items(), height_and_width(self.size), progress)
         found = ImageStatistics.estimate(pictures)
         files = {
             "statistics": ("statistics.safetensors", found.to_bytes()),
-            "image": ("image.png", picture(_drawn(found)[None], text(runs[0]))),
+            "image": ("image.png", picture(_drawn(found)[None], filing.text(runs[0]))),
         }
         skipped = len(pictures.skipped)
         return [Outcome(None, {"pictures": len(pictures.items) - skipped, "pictures_skipped": skipped}, files)]

@@ -39,6 +39,23 @@ class Outcome:
     unit: str | None = None
     history: dict[str, list[float]] | None = None
     error: str | None = None
+    artefacts: dict[str, Any] | None = None  # what a record says of the files, once they are written
+
+
+class Filing(ABC):
+    """Where the files of runs go, and what their images say of themselves."""
+
+    @abstractmethod
+    def text(self, run: Run) -> Text:
+        """The metadata of a run's images."""
+
+    @abstractmethod
+    def file(self, run: Run, outcome: Outcome) -> Outcome:
+        """Write the files of an outcome, in whichever thread; those that a task leaves are written when it has ended.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
 
 
 class Task(ABC):
@@ -58,10 +75,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
-        """The outcomes of `runs`, in order. `text` gives the metadata of a run's images; `progress` takes 0 to 1."""
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
+        """The outcomes of `runs`, in order; `progress` takes 0 to 1."""
 
 
 def schedule_of(run: Run, **own: Any) -> Schedule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from time import perf_counter
@@ -32,7 +32,7 @@ from interpret_runs.runner.tasks.checks import (
     try_optimizer,
 )
 from interpret_runs.runner.tasks.fresh_looks import fresh_looks
-from interpret_runs.runner.tasks.task import COMPUTED, Outcome, Progress, Task, Text, in_threads, schedule_of
+from interpret_runs.runner.tasks.task import COMPUTED, Filing, Outcome, Progress, Task, in_threads, schedule_of
 from interpret_runs.runner.tasks.visualised import Result
 from interpret_runs.runner.tuning import tuning
 from interpret_runs.schedule import Schedule
@@ -105,9 +105,7 @@ class Visualise(Task):
         try_optimizer(first, made.parameters(), self.steps)
         return max(1, fits // together)
 
-    def execute(
-        self, runs: Sequence[Run], device: torch.device, text: Callable[[Run], Text], progress: Progress
-    ) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], device: torch.device, filing: Filing, progress: Progress) -> list[Outcome]:
         config, transform = runs[0].config, cast(Transform, build(runs[0].config["transform"]))
         at_once = tuning().at_once or len(runs) if self.refills else len(runs)
         made, *later = map(self.parameterisation, _groups(runs, at_once))
@@ -134,7 +132,8 @@ class Visualise(Task):
 
         def outcome(place: int) -> Outcome:
             own = None if among is None else among[:, place]
-            return result.outcome(place, made.images, objectives[place], own, text(runs[place]))
+            run = runs[place]
+            return filing.file(run, result.outcome(place, made.images, objectives[place], own, filing.text(run)))
 
         return in_threads(outcome, len(runs))
 
