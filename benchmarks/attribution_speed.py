@@ -2,13 +2,19 @@
 
 The same network, images, targets and work: the same number of steps of integrated gradients, layer of Grad-CAM and
 windows of occlusion. Ours gets all images in one call, and the network in the memory format that the runner gives it;
-captum's stays as it was loaded. Memory is what the process has held at most after ours, and methods before it.
+captum's stays as it was loaded. Once captum runs in this process, with the memory settings that it was given, and once,
+as users of captum have it, in another without any. Memory is what this process has held at most after ours, and methods
+before it.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from statistics import median
 
 import measure
@@ -61,22 +67,63 @@ def one_by_one(model: VisionModel, method: Callable[..., Tensor], images: Tensor
         method(model, image.clone(), target)
 
 
+def given(model: VisionModel, contest: Contest, size: int) -> tuple[Tensor, list[int]]:
+    """Images and their targets, the same in every process."""
+    images = torch.rand(contest.images, 3, size, size, generator=torch.Generator().manual_seed(0)).to(network.DEVICE)
+    return images, [7 * place % model.summary.classes for place in range(contest.images)]
+
+
+@cache
+def captum_alone(options: tuple[tuple[str, object], ...], name: str) -> Callable[[], None]:
+    """Captum's side of a contest, ready to be called."""
+    told, model = argparse.Namespace(**dict(options)), network.load()
+    (contest,) = (one for one in contests(told) if one.name == name)
+    captum = partial(one_by_one, model, contest.captum)
+    images, targets = given(model, contest, told.size)
+    captum(images[:1], targets[:1])
+    return partial(captum, images, targets)
+
+
+def call_captum_alone(options: tuple[tuple[str, object], ...], name: str) -> None:
+    captum_alone(options, name)()
+
+
+def call_in(process: Executor, options: tuple[tuple[str, object], ...], name: str) -> None:
+    process.submit(call_captum_alone, options, name).result()
+
+
+@contextmanager
+def another_process() -> Iterator[Executor]:
+    """A process whose memory is what any has."""
+    tuned = os.environ.pop("GLIBC_TUNABLES", None)
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            process.submit(int).result()  # it has begun
+            yield process
+    finally:
+        if tuned is not None:
+            os.environ["GLIBC_TUNABLES"] = tuned
+
+
 def compare(contest: Contest, options: argparse.Namespace) -> None:
-    model, plain, size = network.load(), network.load(), (options.size, options.size)
+    model, size = network.load(), (options.size, options.size)
     layout = network.lay_out(model, [OUTPUT], size)
-    images = torch.rand(contest.images, 3, *size, generator=torch.Generator().manual_seed(0)).to(network.DEVICE)
-    targets = [7 * place % model.summary.classes for place in range(contest.images)]
+    images, targets = given(model, contest, options.size)
     ours = partial(together, model, contest.ours, images, targets)
-    captum = partial(one_by_one, plain, contest.captum)
     ours()
     memory = measure.peak_memory()
-    captum(images[:1], targets[:1])
-    times = measure.alternate(ours, partial(captum, images, targets), repeats=options.repeats)
+    which = tuple((key, value) for key, value in vars(options).items() if key != "only"), contest.name
+    with another_process() as process:
+        elsewhere = partial(call_in, process, *which)
+        elsewhere()
+        times = measure.alternate(ours, captum_alone(*which), elsewhere, repeats=options.repeats)
     rates = [contest.images / median(seconds) for seconds in times]
     told = f"{rates[0]:.3g} images a second, {layout}, captum {rates[1]:.3g}; peak memory {memory}"
     name = f"attribution speed, {contest.name}, {contest.images} images at {options.size} px"
     result = f"{measure.spread(measure.ratios(times[1], times[0]), 'x')}; {told}"
     measure.report(name, result, contest.bar, options.record)
+    result = f"{measure.spread(measure.ratios(times[2], times[0]), 'x')}; captum {rates[2]:.3g} images a second"
+    measure.report(f"{name}, captum in a process as usual", result, contest.bar, options.record)
 
 
 def main() -> None:
