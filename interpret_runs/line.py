@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from interpret_runs.attribution import gradients
+from interpret_runs.models import VisionModel
 from interpret_runs.objective import Objective
 from interpret_runs.pixel_convolution import answering
 from interpret_runs.variants import in_pieces
@@ -24,13 +25,14 @@ class Line:
     but for rounding, and what else a network makes of its pixels is left as it is.
 
     Args:
-        first: a convolution of `model`. Where it is shown anything but the normalised images it answers by itself.
+        first: a convolution of `model`. Where it is shown anything but the very images that the network is given, it
+            answers by itself.
     """
 
     def __init__(self, model: nn.Module, first: nn.Conv2d, start: Tensor, end: Tensor) -> None:
         self.model, self.first, self.start, self.end = model, first, start, end
         with torch.no_grad():
-            self.answers = first.forward(self._normalised(torch.stack([start, end])))
+            self.answers = self._asked(torch.stack([start, end]))
 
     def gradients(self, objective: Objective, row: Tensor, way: Tensor, at_once: int) -> Tensor:
         """``d score / d image`` summed over the points with t in `way`, (3, H, W), for unit `row`, (1,)."""
@@ -48,27 +50,40 @@ class Line:
         in_pieces(len(way), work, at_once)
         with torch.enable_grad():
             end = self.end[None].detach().requires_grad_()
-            passed: Tensor = torch.autograd.grad(self.first.forward(self._normalised(end)), end, inside)[0][0]
+            passed: Tensor = torch.autograd.grad(self._asked(end), end, inside)[0][0]
         return total + passed
 
     @contextmanager
     def _between(self, points: Tensor, way: Tensor) -> Iterator[list[Tensor]]:
         """Within, `first` is not asked about `points`; the gradients of its answers, summed, go to what this gives."""
-        expected, sums = self._normalised(points), list[Tensor]()
+        expected, sums, shown = self._normalised(points), list[Tensor](), list[Tensor]()
+
+        def note(_network: nn.Module, given: tuple[Tensor, ...]) -> None:
+            shown[:] = given[:1]
 
         def answer(pixels: Tensor) -> Tensor | None:
-            if pixels.dtype != expected.dtype or not torch.equal(pixels, expected):
+            # Equal images may have come another way, with other gradients; the network also sees others, as references.
+            if not (shown and pixels is shown[0] and torch.equal(pixels, expected)):
                 return None
             answers: Tensor = _Between.apply(pixels, self.answers, way, sums)
             return answers
 
-        with answering(self.first, answer):
-            yield sums
+        network = self.model.network if isinstance(self.model, VisionModel) else self.model
+        noting = network.register_forward_pre_hook(note, prepend=True)
+        try:
+            with answering(self.first, answer):
+                yield sums
+        finally:
+            noting.remove()
+
+    def _asked(self, images: Tensor) -> Tensor:
+        """What `first` makes of images, without what hooks and subclasses make of that."""
+        made: Tensor = self.first._conv_forward(self._normalised(images), self.first.weight, self.first.bias)
+        return made
 
     def _normalised(self, images: Tensor) -> Tensor:
-        normalise = getattr(self.model, "normalise", None)
-        normalised: Tensor = images if normalise is None else normalise(images)
-        return normalised
+        """What the network is given; what others do before it need not take a line to a line."""
+        return self.model.normalise(images) if isinstance(self.model, VisionModel) else images
 
 
 class _Between(torch.autograd.Function):
@@ -77,7 +92,7 @@ class _Between(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, ends: Tensor, way: Tensor, sums: list[Tensor]) -> Tensor:
         ctx.sums, ctx.shape = sums, pixels.shape
-        return torch.lerp(ends[:1], ends[1:], way)
+        return torch.lerp(ends[:1], ends[1:], way.to(ends.dtype))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:

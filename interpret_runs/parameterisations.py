@@ -13,8 +13,9 @@ from interpret_runs.parameterisation import Basis, Parameterisation, SizeFree
 from interpret_runs.resampling import resized
 from interpret_runs.size import Size, height_and_width
 
-# Numbers of a layer of `Cppn` that are made at once on a CPU: its cache holds them until the next layer reads them.
-CACHED = 400_000
+# Numbers of a layer of `Cppn` that are made at once on a CPU, whose cache then holds them until the next layer reads
+# them, and the fewest pixels that are worth a part.
+CACHED, FEWEST = 400_000, 1024
 
 
 def fall_off(statistics: ImageStatistics, size: tuple[int, int], decay: float) -> Tensor:
@@ -198,7 +199,7 @@ class Cppn(SizeFree):
         shift, *shifts = (self.rate * bias[images] for bias in self.biases)
         layers = [_of_arctangents(weight, bias) for weight, bias in zip(later, shifts, strict=True)]
         count, channels, _ = first.shape
-        at_once = max(1, CACHED // (count * channels)) if places.device.type == "cpu" else places.shape[1]
+        at_once = max(FEWEST, CACHED // (count * channels)) if places.device.type == "cpu" else places.shape[1]
         painted = []
         for part in torch.split(places, at_once, 1):
             values = torch.baddbmm(shift, first, part.expand(count, -1, -1))

@@ -303,6 +303,7 @@ def test_rendering_at_its_own_size_is_calling(size):
 
 @pytest.mark.parametrize("at_once", [1, 50, 10_000])
 def test_a_network_is_what_its_formula_says(monkeypatch, at_once):
+    monkeypatch.setattr(parameterisations, "FEWEST", 1)
     monkeypatch.setattr(parameterisations, "CACHED", 6 * 2 * at_once)
     made = drawn((9, 11), seeds=(0, 1))
     down, across = ((torch.arange(side).double() - (side - 1) / 2) * 2 * 3**0.5 / 11 for side in (9, 11))

@@ -82,6 +82,8 @@ class _Batch(Filing):
         self.at_once = 0
         self.compiled: Collection[Any] = ()
         self.unwritten: OSError | None = None
+        # Here, as threads that draw know nothing of the context.
+        self.cuda_graphs = tuning().cuda_graphs if device.type == "cuda" else None
 
     def execute(self, runs: Sequence[Run]) -> list[Record]:
         records: list[Record] = []
@@ -105,7 +107,7 @@ class _Batch(Filing):
                 raise
             except (Exception, SystemExit) as error:  # a network may raise anything; it must not end the sweep
                 if self.unwritten is not None:
-                    raise self.unwritten from None
+                    raise self.unwritten from self.unwritten.__cause__
                 if self.strict and len(part) == 1 and isinstance(error, USER_ERRORS):
                     raise
                 outcomes = [_failure(error)] if len(part) == 1 else None
@@ -172,7 +174,7 @@ class _Batch(Filing):
             "memory_format": None if model is None else format_of(model),
             "compile": bool(self.compiled),
             # Whether steps were to be captured; None where there is nothing that could.
-            "cuda_graphs": tuning().cuda_graphs if self.device.type == "cuda" else None,
+            "cuda_graphs": self.cuda_graphs,
         }
 
     def _model(self, run: Run) -> VisionModel | None:

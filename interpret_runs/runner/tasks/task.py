@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class Filing(ABC):
         """Write the files of an outcome, in whichever thread; those that a task leaves are written when it has ended.
 
         Raises:
-            StoreError: they cannot be written.
+            OSError: they cannot be written.
         """
 
 
@@ -91,9 +92,14 @@ def in_threads(outcome: Callable[[int], Outcome], count: int) -> list[Outcome]:
         return list(threads.map(outcome, range(count)))
 
 
-def drawers() -> ThreadPoolExecutor:
-    """Threads that draw and compress the files of runs, at most one a core."""
-    return ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads()))
+@contextmanager
+def drawers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that make the files of runs, at most one a core; they begin no more of them after an error within."""
+    threads = ThreadPoolExecutor(min(MOST_THREADS, torch.get_num_threads()))
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def picture(images: Tensor, text: Text) -> bytes:
