@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 def parser(purpose: str) -> argparse.ArgumentParser:
     """Command line of a benchmark: how often, and whether to keep the result."""
     made = argparse.ArgumentParser(description=purpose)
-    made.add_argument("--repeats", type=int, default=5, help="of each timing; 5")
+    made.add_argument("--repeats", type=_count, default=5, help="of each timing; 5")
     made.add_argument("--record", action="store_true", help="append the result to RESULTS.md")
     return made
 
@@ -84,6 +84,12 @@ def report(name: str, result: str, bar: str, record: bool) -> None:
         row = [name, result, bar, _machine(), _versions(), f"{datetime.now(UTC):%Y-%m-%d}", _commit(), _command()]
         with RESULTS.open("a", encoding="utf-8") as stream:
             stream.write("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n")
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{count} is not a number of timings; give 1 or more")
+    return count
 
 
 def _wait() -> None:

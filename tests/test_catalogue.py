@@ -14,7 +14,7 @@ from stored import again, record, write
 from interpret_runs import load_index
 from interpret_runs.runner import catalogue as catalogues
 from interpret_runs.runner import index, known
-from interpret_runs.runner.catalogue import Catalogue
+from interpret_runs.runner.catalogue import VERSION, Catalogue
 from interpret_runs.runner.index import build, write_index
 from interpret_runs.runner.store import Store
 
@@ -106,7 +106,7 @@ def test_a_damaged_catalogue_is_not_trusted_and_comes_back(tmp_path, damage):
         file.mkdir()
     else:
         flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
-        other = whole.replace(b"catalogue 1", b"catalogue 0")
+        other = whole.replace(f"catalogue {VERSION}".encode(), b"catalogue 1")
         file.write_bytes(
             {"cut": whole[:-9], "empty": b"", "junk": b"\0" * 999, "bit": flipped, "version": other}[damage]
         )

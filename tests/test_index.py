@@ -110,6 +110,12 @@ def test_choices_are_columns_and_leaves_have_dotted_names(table):
     assert {"compute.precision", "device", "weights_digest", "finished"} <= set(table)
 
 
+def test_how_a_run_was_computed_is_told(table):
+    computed = table[table.status == "ok"]
+    assert set(computed.memory_format) <= {"contiguous", "channels_last"}
+    assert (computed.at_once >= 1).all() and not computed.compile.any() and computed.cuda_graphs.isna().all()
+
+
 def test_terms_of_a_sum_are_columns(table):
     (row,) = table[table.objective == "sum"].to_dict("records")
     assert (row["objective@objective.terms.a"], row["objective.terms.a.channel"]) == ("channel", 5)

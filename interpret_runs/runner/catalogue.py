@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # To be raised where rows change: what was kept before is then made anew.
-VERSION = 1
+VERSION = 2
 MAGIC = f"interpret-runs catalogue {VERSION}\n".encode()
 DIGEST = 32
 # Records in memory as Python objects at a time.

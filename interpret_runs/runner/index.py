@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST = ("run_id", "status", "task", "unit", "score", "seconds", "image")
-PLAIN = ("error", "steps", "seed", "device", "threads", "weights_digest")
+HOW = ("device", "threads", "memory_format", "at_once", "compile", "cuda_graphs")
+PLAIN = ("error", "steps", "seed", *HOW, "weights_digest")
 # Where a catalogue keeps the columns of each part of a record, in the order of the table.
 OWN, CHOICE, METRIC, CONFIG, REST = (f"{number}/" for number in range(5))
 VERSION, GIT, ARTEFACT = "5/version.", "6/git.", "7/artefact."
@@ -34,7 +35,8 @@ def load_index(folder: str | Path) -> pd.DataFrame:
     objective ...`), metrics, and the closed config's leaves by their dotted names. `seconds` is a run's share of
     its batch. Of visualisations also `predicted` and `predicted_probability` (what the network says of the
     image), `image_std` and `alive` (whether the unit is active on an image that is not flat); of
-    attributions `limit` (the value of the last colour), `completeness_error` and `converged`. Read from
+    attributions `limit` (the value of the last colour), `completeness_error` and `converged`. How a run was computed
+    say `device threads memory_format at_once compile cuda_graphs`. Read from
     ``index.parquet``, or made anew from the records where that is missing, damaged, or not of all of them.
 
     Raises:
